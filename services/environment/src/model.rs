@@ -1,0 +1,10 @@
+//! Nouns and decisions of the environment service.
+//!
+//! Owns what an environment is, how it is named, what its state means and what happens next. Refuses clocks, I/O and async: the
+//! caller brings every fact, the answer is data.
+pub mod condition;
+pub mod config;
+pub mod environment;
+pub mod names;
+pub mod state;
+pub mod tier;

@@ -1,0 +1,150 @@
+//! The state of an environment as a function of its conditions (ENV-120).
+//!
+//! Owns the words and their order of precedence. Refuses to be stored as a truth of its own.
+use serde::{Deserialize, Serialize};
+
+use super::condition::{Aspect, Conditions, Verdict};
+
+/// State of an environment; states that only a cluster can bring about come with the target `apply`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    /// Accepted; waits for the image, the SCM or budget.
+    Pending,
+    /// Waits for a person.
+    AwaitingApproval,
+    /// What the workloads stand on is being made.
+    Provisioning,
+    /// A generation is being brought out.
+    Deploying,
+    /// The manifests are committed; nothing is known of the cluster.
+    Published,
+    /// The user must act, or a deadline has passed.
+    Failed,
+    /// Being torn down.
+    Deleting,
+    /// The teardown makes no progress.
+    DeleteBlocked,
+    /// Gone.
+    Deleted,
+}
+
+/// Every state, for tables and filters.
+pub const ALL: [State; 9] = [
+    State::Pending,
+    State::AwaitingApproval,
+    State::Provisioning,
+    State::Deploying,
+    State::Published,
+    State::Failed,
+    State::Deleting,
+    State::DeleteBlocked,
+    State::Deleted,
+];
+
+impl State {
+    /// The word in rows, filters and contracts.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Pending => "PENDING",
+            State::AwaitingApproval => "AWAITING_APPROVAL",
+            State::Provisioning => "PROVISIONING",
+            State::Deploying => "DEPLOYING",
+            State::Published => "PUBLISHED",
+            State::Failed => "FAILED",
+            State::Deleting => "DELETING",
+            State::DeleteBlocked => "DELETE_BLOCKED",
+            State::Deleted => "DELETED",
+        }
+    }
+}
+
+/// How far a teardown has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Nobody wants it gone.
+    None,
+    /// Under way.
+    Running,
+    /// Finished.
+    Done,
+}
+
+/// Reason of `Deleting` while nothing moves.
+pub const BLOCKED: &str = "BLOCKED";
+
+/// The state that follows from these conditions.
+pub fn compute(conditions: &Conditions, generation: i64, deletion: Deletion) -> State {
+    let blocked = || conditions.get(Aspect::Deleting).is_some_and(|c| c.reason == BLOCKED);
+    match deletion {
+        Deletion::Done => return State::Deleted,
+        Deletion::Running if blocked() => return State::DeleteBlocked,
+        Deletion::Running => return State::Deleting,
+        Deletion::None => {}
+    }
+    if conditions.get(Aspect::Approved).is_some_and(|c| c.verdict == Verdict::False) {
+        return State::AwaitingApproval;
+    }
+    if conditions.holds(Aspect::Stalled, generation) {
+        return State::Failed;
+    }
+    if conditions.holds(Aspect::Published, generation) {
+        return State::Published;
+    }
+    if conditions.get(Aspect::Published).is_some_and(|c| c.verdict == Verdict::True) {
+        return State::Deploying;
+    }
+    if !conditions.holds(Aspect::Accepted, generation) {
+        return State::Pending;
+    }
+    if !conditions.holds(Aspect::SecretsReady, generation) {
+        return State::Provisioning;
+    }
+    State::Deploying
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::condition::At;
+
+    fn conditions(set: &[(Aspect, Verdict, i64)]) -> Conditions {
+        let mut c = Conditions::default();
+        for (aspect, verdict, generation) in set {
+            c.set(*aspect, *verdict, "R", "", At { generation: *generation, now_us: 1 });
+        }
+        c
+    }
+
+    #[test]
+    fn the_table_of_env_120() {
+        use Aspect::{Accepted, Approved, Published, SecretsReady, Stalled};
+        use Verdict::{False, True};
+        type Case<'a> = (&'a [(Aspect, Verdict, i64)], State);
+        let cases: &[Case<'_>] = &[
+            (&[], State::Pending),
+            (&[(Accepted, False, 2)], State::Pending),
+            (&[(Accepted, True, 1)], State::Pending),
+            (&[(Accepted, True, 2)], State::Provisioning),
+            (&[(Accepted, True, 2), (SecretsReady, True, 2)], State::Deploying),
+            (&[(Accepted, True, 2), (SecretsReady, True, 2), (Published, True, 2)], State::Published),
+            (&[(Published, True, 1)], State::Deploying),
+            (&[(Published, True, 1), (Accepted, False, 2)], State::Deploying),
+            (&[(Published, True, 1), (Stalled, True, 2)], State::Failed),
+            (&[(Published, True, 2), (Stalled, True, 1)], State::Published),
+            (&[(Accepted, True, 2), (Approved, False, 2)], State::AwaitingApproval),
+        ];
+        for (set, want) in cases {
+            assert_eq!(compute(&conditions(set), 2, Deletion::None), *want, "{set:?}");
+            assert_eq!(compute(&conditions(set), 2, Deletion::Running), State::Deleting);
+            assert_eq!(compute(&conditions(set), 2, Deletion::Done), State::Deleted);
+        }
+    }
+
+    #[test]
+    fn a_blocked_teardown_says_so() {
+        let mut c = Conditions::default();
+        c.set(Aspect::Deleting, Verdict::True, BLOCKED, "the repository does not answer", At { generation: 1, now_us: 1 });
+        assert_eq!(compute(&c, 1, Deletion::Running), State::DeleteBlocked);
+    }
+}

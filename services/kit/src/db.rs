@@ -1,0 +1,184 @@
+//! One database behind one type: SQLite or Postgres under one SQL text.
+//!
+//! Owns pools, transactions, migrations, and the neutral `Value` and `Row`. Refuses dialects: only `NOW_US()` differs, and it is
+//! replaced here. Driver errors end here.
+use std::{path::PathBuf, str::FromStr as _, time::Duration};
+
+use serde::Deserialize;
+use sqlx::{
+    PgPool, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::error::{ALREADY_EXISTS, CONFLICT, DATABASE_UNAVAILABLE, Error, Result};
+
+mod exec;
+mod migrate;
+mod row;
+
+pub use exec::{Exec, Tx, insert_many};
+pub use migrate::Migrations;
+pub use row::{Row, Value};
+
+/// Most readers on one SQLite file (REL-57).
+const SQLITE_READERS_MAX: u32 = 8;
+/// Most connections to one Postgres database (REL-58).
+const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+/// How long a caller waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the data is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "engine", rename_all = "lowercase")]
+pub enum DbConfig {
+    /// One SQLite file.
+    Sqlite {
+        /// Path of the file; it is created.
+        path: PathBuf,
+    },
+    /// One Postgres database.
+    Postgres {
+        /// Connection URL.
+        url: String,
+    },
+}
+
+/// An open database; cheap to clone.
+#[derive(Clone)]
+pub enum Db {
+    /// SQLite: one writer, some readers.
+    Sqlite {
+        /// The only connection that writes.
+        writer: SqlitePool,
+        /// Connections that read.
+        reader: SqlitePool,
+    },
+    /// Postgres.
+    Postgres(PgPool),
+}
+
+impl Db {
+    /// Opens the database; the file or server must be reachable.
+    pub async fn open(config: &DbConfig) -> Result<Self> {
+        match config {
+            DbConfig::Sqlite { path } => {
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+                    .busy_timeout(Duration::from_secs(5));
+                let pool = |max| SqlitePoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE_TIMEOUT * 5);
+                let writer = pool(1).connect_with(options.clone()).await.map_err(failure)?;
+                let reader = pool(SQLITE_READERS_MAX).connect_with(options).await.map_err(failure)?;
+                Ok(Self::Sqlite { writer, reader })
+            }
+            DbConfig::Postgres { url } => {
+                let options = PgConnectOptions::from_str(url)
+                    .map_err(failure)?
+                    .options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")]);
+                let pool = PgPoolOptions::new()
+                    .max_connections(POSTGRES_CONNECTIONS_MAX)
+                    .acquire_timeout(ACQUIRE_TIMEOUT * 5)
+                    .connect_with(options)
+                    .await
+                    .map_err(failure)?;
+                Ok(Self::Postgres(pool))
+            }
+        }
+    }
+
+    /// Name of the engine for people.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Sqlite { .. } => "SQLite",
+            Self::Postgres(_) => "Postgres",
+        }
+    }
+
+    /// Begins a writing transaction; SQLite takes its write lock at once. Dropped without commit, it rolls back.
+    pub async fn begin(&self) -> Result<Tx> {
+        Tx::begin(self).await
+    }
+
+    /// Runs one statement by itself; answers the number of rows changed.
+    pub async fn execute(&self, sql: &str, args: Vec<Value>) -> Result<u64> {
+        Exec::from(self).execute(sql, args).await
+    }
+
+    /// All rows of a query.
+    pub async fn fetch_all(&self, sql: &str, args: Vec<Value>) -> Result<Vec<Row>> {
+        Exec::from(self).fetch_all(sql, args).await
+    }
+
+    /// The first row, if any.
+    pub async fn fetch_optional(&self, sql: &str, args: Vec<Value>) -> Result<Option<Row>> {
+        Exec::from(self).fetch_optional(sql, args).await
+    }
+
+    /// The first row of a query that always has one.
+    pub async fn fetch_one(&self, sql: &str, args: Vec<Value>) -> Result<Row> {
+        Exec::from(self).fetch_one(sql, args).await
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// The statement as the engine wants it.
+pub(crate) fn dialect(sql: &str, postgres: bool) -> String {
+    let now = if postgres {
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+    } else {
+        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+    };
+    sql.replace("NOW_US()", now)
+}
+
+/// What a driver error means to a caller.
+pub(crate) fn failure(error: sqlx::Error) -> Error {
+    if let sqlx::Error::Database(inner) = &error {
+        if inner.is_unique_violation() {
+            return Error::new(&ALREADY_EXISTS, "a resource of that name exists").source(error);
+        }
+        let code = inner.code().unwrap_or_default().into_owned();
+        if matches!(code.as_str(), "40001" | "40P01" | "5" | "517" | "55P03") {
+            return Error::new(&CONFLICT, "a concurrent change won").source(error);
+        }
+        if !matches!(code.as_str(), "25006" | "57P01" | "57P02" | "57P03" | "53300" | "13" | "10" | "8") {
+            return Error::internal(error);
+        }
+    }
+    match error {
+        sqlx::Error::ColumnNotFound(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
+            Error::internal(error)
+        }
+        _ => Error::new(&DATABASE_UNAVAILABLE, "the database does not answer").source(error),
+    }
+}
+
+/// Makes the arguments of a statement: `args![name, count, Some(text)]`.
+#[macro_export]
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { vec![$($crate::db::Value::from($value)),*] };
+}
+
+/// Embeds a directory of migrations: `migrations!("../../migrations/catalog")`, relative to the crate.
+#[macro_export]
+macro_rules! migrations {
+    ($path:literal) => {
+        $crate::db::Migrations::new($crate::db::sqlx_migrate!($path))
+    };
+}
+#[doc(hidden)]
+pub use sqlx::migrate as sqlx_migrate;

@@ -1,0 +1,32 @@
+//! Migrations: kit's own tables first, then the service's; forward only, under the driver's lock.
+use sqlx::migrate::Migrator;
+
+use super::Db;
+use crate::error::{DATABASE_UNAVAILABLE, Error, Result};
+
+/// The migrations of one database, embedded at build time.
+pub struct Migrations(Migrator);
+
+static KIT: Migrator = sqlx::migrate!("../../migrations/kit");
+
+impl Migrations {
+    /// Wraps what [`crate::migrations!`] embedded.
+    pub const fn new(migrator: Migrator) -> Self {
+        Self(migrator)
+    }
+}
+
+impl Db {
+    /// Brings the database to the schema of this build; a database of a newer or changed schema is refused.
+    pub async fn migrate(&self, migrations: &Migrations) -> Result<()> {
+        let ours: i64 = KIT.iter().map(|m| m.version).max().unwrap_or(0);
+        debug_assert!(migrations.0.iter().all(|m| m.version > ours), "a service's migrations are numbered above kit's");
+        let all: Vec<_> = KIT.iter().chain(migrations.0.iter()).cloned().collect();
+        let migrator = Migrator { migrations: all.into(), ..Migrator::DEFAULT };
+        let done = match self {
+            Db::Sqlite { writer, .. } => migrator.run(writer).await,
+            Db::Postgres(pool) => migrator.run(pool).await,
+        };
+        done.map_err(|e| Error::new(&DATABASE_UNAVAILABLE, "the database could not be migrated").source(e))
+    }
+}

@@ -1,0 +1,13 @@
+//! The one shared crate of Slipway: transport, identity, access, storage, journal, worker.
+//!
+//! A dozen deep modules that every service stands on. Refuses any word of a service's domain: what one service alone needs is
+//! not here.
+
+pub mod clock;
+pub mod db;
+pub mod error;
+pub mod files;
+pub mod git;
+pub mod id;
+pub mod subprocess;
+pub mod validate;

@@ -1,0 +1,2 @@
+//! The metrics service: delivery performance from facts.
+pub mod model;
