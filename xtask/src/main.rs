@@ -4,9 +4,12 @@
 
 mod postgres;
 mod process;
+mod proto;
 mod test;
+mod tools;
 
-use clap::{Parser, Subcommand};
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Every verb a contributor needs")]
@@ -17,12 +20,43 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Runs every check: all tests and names the real components used.
+    /// Runs every check and all tests, and names the real components used.
     Test(test::Options),
+    /// Installs the pinned outside programs into the cache.
+    Tools(ToolsOptions),
+    /// Lints the contracts and renders the Go and TypeScript clients.
+    Proto(proto::Options),
+}
+
+#[derive(Args)]
+struct ToolsOptions {
+    /// Programs to install; all if none is named.
+    names: Vec<String>,
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Test(options) => test::run(&options),
+        Verb::Tools(options) => install(&options),
+        Verb::Proto(options) => proto::run(&options),
     }
+}
+
+fn install(options: &ToolsOptions) -> anyhow::Result<()> {
+    let all = tools::all();
+    if let Some(unknown) = options.names.iter().find(|name| !all.contains(&name.as_str())) {
+        bail!("{unknown} is not one of {}", all.join(", "));
+    }
+    let names: Vec<&str> = match options.names.is_empty() {
+        true => all,
+        false => options.names.iter().map(String::as_str).collect(),
+    };
+    let installed = tools::ensure(&names)?;
+    for (name, path) in &installed.found {
+        println!("{name}: {}", path.display());
+    }
+    for (name, reason) in &installed.missing {
+        println!("{name}: missing ({reason})");
+    }
+    Ok(())
 }

@@ -29,6 +29,19 @@ pub fn find() -> Option<PathBuf> {
     versions.into_iter().rev().find(|dir| process::is_executable(&dir.join("pg_ctl")))
 }
 
+/// Installs the distribution's server if this is a Debian system run by root; the directory with its programs.
+pub fn install() -> Option<PathBuf> {
+    if !process::is_root() {
+        return None;
+    }
+    eprintln!("tools: installing postgresql …");
+    process::output(Command::new("apt-get").arg("update")).ok()?;
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "--yes", "--no-install-recommends", "postgresql"]).env("DEBIAN_FRONTEND", "noninteractive");
+    process::output(&mut apt).ok()?;
+    find()
+}
+
 impl Postgres {
     /// Starts a server from the programs in `bin`.
     pub fn start(bin: &Path) -> Result<Self> {
@@ -56,6 +69,11 @@ impl Postgres {
     /// Connection string of the administrator.
     pub fn dsn(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Version line of the server's programs.
+    pub fn version(&self) -> String {
+        process::output(Command::new(self.bin.join("pg_ctl")).arg("--version")).unwrap_or_default().trim().to_owned()
     }
 
     fn data(&self) -> PathBuf {
