@@ -13,9 +13,8 @@ pub use generated::slipway::*;
 /// Encoded `FileDescriptorSet` of all contracts and their imports, custom options included.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-static POOL: LazyLock<prost_reflect::DescriptorPool> = LazyLock::new(|| {
-    prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("the build encoded these descriptors")
-});
+static POOL: LazyLock<prost_reflect::DescriptorPool> =
+    LazyLock::new(|| prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("the build encoded these descriptors"));
 
 /// The descriptors of all contracts, decoded once.
 pub fn pool() -> &'static prost_reflect::DescriptorPool {

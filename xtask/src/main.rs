@@ -8,6 +8,8 @@ mod proto;
 mod test;
 mod tools;
 
+use std::process::ExitCode;
+
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
@@ -34,11 +36,18 @@ struct ToolsOptions {
     names: Vec<String>,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
         Verb::Test(options) => test::run(&options),
         Verb::Tools(options) => install(&options),
         Verb::Proto(options) => proto::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -63,7 +63,16 @@ fn checks(installed: &tools::Installed) -> Result<()> {
         let checks = ["deny", "--offline", "check", "bans", "licenses", "sources"];
         process::run(cargo().args(checks).env("PATH", installed.path()?))?;
     }
-    process::run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"]))
+    process::run(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn tests(options: &Options, installed: &tools::Installed, server: Option<&Postgres>) -> Result<()> {

@@ -153,7 +153,9 @@ fn install(tool: &Tool, dir: &Path) -> Result<()> {
         Source::Base => Ok(()),
         Source::Go(package) => {
             let mut go = Command::new("go");
-            go.args(["install", &format!("{package}@{}", tool.version)]).env("GOBIN", dir.join("bin")).env("GOFLAGS", "");
+            go.args(["install", &format!("{package}@{}", tool.version)])
+                .env("GOBIN", dir.join("bin"))
+                .env("GOFLAGS", "");
             process::output(&mut go).map(drop)
         }
         Source::Npm(package) => {

@@ -160,9 +160,10 @@ pub(crate) fn failure(error: sqlx::Error) -> Error {
         }
     }
     match error {
-        sqlx::Error::ColumnNotFound(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => {
-            Error::internal(error)
-        }
+        sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::RowNotFound => Error::internal(error),
         _ => Error::new(&DATABASE_UNAVAILABLE, "the database does not answer").source(error),
     }
 }

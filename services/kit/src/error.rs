@@ -198,7 +198,12 @@ impl Error {
 
     /// Adds a failed precondition with what to do.
     #[must_use]
-    pub fn precondition(mut self, kind: impl Into<String>, subject: impl Into<String>, what: impl Into<String>) -> Self {
+    pub fn precondition(
+        mut self,
+        kind: impl Into<String>,
+        subject: impl Into<String>,
+        what: impl Into<String>,
+    ) -> Self {
         self.details.preconditions.push((kind.into(), subject.into(), what.into()));
         self
     }
@@ -250,7 +255,11 @@ impl Error {
     }
 
     fn to_details(&self) -> ErrorDetails {
-        let mut details = ErrorDetails::with_error_info(self.reason.name, DOMAIN, self.details.metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>());
+        let mut details = ErrorDetails::with_error_info(
+            self.reason.name,
+            DOMAIN,
+            self.details.metadata.clone().into_iter().collect::<std::collections::HashMap<_, _>>(),
+        );
         for (field, rule) in self.details.violations.iter().take(VIOLATIONS_MAX) {
             details.add_bad_request_violation(field, rule);
         }
@@ -365,7 +374,8 @@ mod tests {
         let status = Status::from(v.finish().expect_err("two rules are broken"));
         assert_eq!(status.code(), Code::InvalidArgument);
         let bad = status.get_error_details();
-        let fields: Vec<_> = bad.bad_request().expect("details").field_violations.iter().map(|f| f.field.clone()).collect();
+        let fields: Vec<_> =
+            bad.bad_request().expect("details").field_violations.iter().map(|f| f.field.clone()).collect();
         assert_eq!(fields, ["name", "tier"]);
         assert_eq!(bad.error_info().expect("info").reason, "INVALID_FIELD");
     }

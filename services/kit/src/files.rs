@@ -422,7 +422,9 @@ pub fn stays_inside(path: &FilePath, target: &str) -> bool {
 fn io_error(error: io::Error, what: &dyn fmt::Display) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::new(&NOT_FOUND, format!("there is no file {what}")),
-        io::ErrorKind::PermissionDenied => Error::new(&PATH_REFUSED, format!("{what} cannot be reached here")).source(error),
+        io::ErrorKind::PermissionDenied => {
+            Error::new(&PATH_REFUSED, format!("{what} cannot be reached here")).source(error)
+        }
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
             Error::new(&PATH_REFUSED, format!("{what} is in the way")).source(error)
         }

@@ -8,14 +8,33 @@ fn path(text: &str) -> FilePath {
 
 #[test]
 fn names_follow_safe_52() {
-    for good in ["a", "a/b.txt", ".github/workflows/ci.yml", "chart/values.yaml", "ü/x", "a b", ".gitignore", "\"q\""] {
+    for good in ["a", "a/b.txt", ".github/workflows/ci.yml", "chart/values.yaml", "ü/x", "a b", ".gitignore", "\"q\""]
+    {
         assert!(FilePath::parse(good).is_ok(), "{good}");
     }
     let long = "x".repeat(256);
     let deep = vec!["d"; 33].join("/");
     let bad = [
-        "", "/etc/passwd", "..", "a/../b", "a//b", "./a", "a/.", "a\\b", "a\0b", "C:/x", "x.", "x ", ".git/config", "a/.GIT/x",
-        "GIT~1", "e\u{301}", "a\nb", "a\u{202e}b", &long, &deep,
+        "",
+        "/etc/passwd",
+        "..",
+        "a/../b",
+        "a//b",
+        "./a",
+        "a/.",
+        "a\\b",
+        "a\0b",
+        "C:/x",
+        "x.",
+        "x ",
+        ".git/config",
+        "a/.GIT/x",
+        "GIT~1",
+        "e\u{301}",
+        "a\nb",
+        "a\u{202e}b",
+        &long,
+        &deep,
     ];
     for text in bad {
         let error = FilePath::parse(text).unwrap_err();
@@ -25,7 +44,8 @@ fn names_follow_safe_52() {
 
 #[test]
 fn steering_files_need_permission() {
-    for name in [".github/workflows/x.yml", ".GitHub/Workflows/x", "a/.gitattributes", ".gitmodules", "docs/CODEOWNERS"] {
+    for name in [".github/workflows/x.yml", ".GitHub/Workflows/x", "a/.gitattributes", ".gitmodules", "docs/CODEOWNERS"]
+    {
         assert!(path(name).is_protected(), "{name}");
     }
     assert!(!path(".github/dependabot.yml").is_protected());

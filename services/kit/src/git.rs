@@ -120,7 +120,8 @@ impl Git {
     /// # Errors
     /// NOT_FOUND if there is none, or if the path leads outside the root.
     pub fn repository(&self, path: &FilePath) -> Result<Repo> {
-        let missing = || Error::new(&NOT_FOUND, format!("there is no repository {path}")).resource("repository", path.as_str());
+        let missing =
+            || Error::new(&NOT_FOUND, format!("there is no repository {path}")).resource("repository", path.as_str());
         let dir = self.0.root.join(path.as_str()).canonicalize().map_err(|_| missing())?;
         if !dir.starts_with(&self.0.root) || !dir.join("HEAD").is_file() {
             return Err(missing());
@@ -192,7 +193,8 @@ impl Repo {
 
     /// What a branch, tag or full ref points at, peeled to a commit; `None` if there is no such ref.
     pub async fn resolve(&self, name: &RefName) -> Result<Option<Sha>> {
-        let out = self.git(&["rev-parse", "--verify", "--quiet", "--end-of-options"]).operand(&format!("{name}^{{commit}}"));
+        let out =
+            self.git(&["rev-parse", "--verify", "--quiet", "--end-of-options"]).operand(&format!("{name}^{{commit}}"));
         let out = out.output().await?;
         if out.code != 0 { Ok(None) } else { sha_line(&out.stdout).map(Some) }
     }

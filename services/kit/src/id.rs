@@ -67,7 +67,9 @@ mod tests {
 
     #[test]
     fn slugs_are_labels() {
-        for (text, n, want) in [("", 5, "x"), ("---", 5, "x"), ("Äpfel", 9, "pfel"), ("a--b", 9, "a-b"), ("abc-def", 4, "abc")] {
+        for (text, n, want) in
+            [("", 5, "x"), ("---", 5, "x"), ("Äpfel", 9, "pfel"), ("a--b", 9, "a-b"), ("abc-def", 4, "abc")]
+        {
             assert_eq!(slug(text, n), want, "{text}");
         }
     }

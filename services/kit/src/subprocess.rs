@@ -243,12 +243,14 @@ impl<'a> Run<'a> {
         }
         let _place = CHILDREN.acquire().await.map_err(Error::internal)?;
         let home = WorkDir::temporary()?;
-        let mut child = self.command(&home)?.spawn().map_err(|e| {
-            Error::new(&TOOL_MISSING, format!("{} could not be started", self.tool.name)).source(e)
-        })?;
+        let mut child = self
+            .command(&home)?
+            .spawn()
+            .map_err(|e| Error::new(&TOOL_MISSING, format!("{} could not be started", self.tool.name)).source(e))?;
         let group = Group::of(&child)?;
         let wall = self.limits.wall;
-        let ended = tokio::time::timeout(wall, converse(&mut child, &group, self.input, self.limits.stdout_bytes)).await;
+        let ended =
+            tokio::time::timeout(wall, converse(&mut child, &group, self.input, self.limits.stdout_bytes)).await;
         group.kill();
         match ended {
             Ok(outcome) => outcome,

@@ -33,9 +33,13 @@ async fn the_environment_is_ours_alone() {
     let text = String::from_utf8(out.stdout).unwrap();
     let mut lines = text.lines();
     // PWD and the like are made by the shell itself.
-    let names: Vec<_> = lines.next().unwrap().split(' ').filter(|n| n.chars().all(|c| c.is_ascii_uppercase() || c == '_')).collect();
+    let names: Vec<_> =
+        lines.next().unwrap().split(' ').filter(|n| n.chars().all(|c| c.is_ascii_uppercase() || c == '_')).collect();
     for name in names {
-        assert!(["HOME", "TMPDIR", "PATH", "LC_ALL", "TZ", "PWD", "OLDPWD", "SHLVL", "_", ""].contains(&name), "{name}");
+        assert!(
+            ["HOME", "TMPDIR", "PATH", "LC_ALL", "TZ", "PWD", "OLDPWD", "SHLVL", "_", ""].contains(&name),
+            "{name}"
+        );
     }
     assert!(!text.contains("CARGO"));
 }

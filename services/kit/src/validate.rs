@@ -5,6 +5,7 @@
 
 mod compile;
 mod rule;
+mod value;
 mod walk;
 
 use std::sync::LazyLock;

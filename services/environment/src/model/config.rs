@@ -169,7 +169,8 @@ pub fn parse(text: &str) -> Result<Config, String> {
     if text.len() > BYTES_MAX {
         return Err(format!("{PATH} is larger than {BYTES_MAX} bytes"));
     }
-    let config: Config = serde_saphyr::from_str(text).map_err(|e| format!("{PATH}: {}", first_lines(&e.to_string())))?;
+    let config: Config =
+        serde_saphyr::from_str(text).map_err(|e| format!("{PATH}: {}", first_lines(&e.to_string())))?;
     let faults = faults(&config);
     if faults.is_empty() { Ok(config) } else { Err(format!("{PATH}: {}", faults.join("; "))) }
 }
@@ -192,7 +193,10 @@ fn faults(config: &Config) -> Vec<String> {
         check(Tier::parse(tier).is_ok(), format!("chart.values.{tier}: no such tier"));
         check(files.len() <= VALUE_FILES_MAX, format!("chart.values.{tier}: at most {VALUE_FILES_MAX} files"));
         for file in files {
-            check(is_inside(file), format!("chart.values.{tier}: {file:?} must be a relative path inside the repository"));
+            check(
+                is_inside(file),
+                format!("chart.values.{tier}: {file:?} must be a relative path inside the repository"),
+            );
         }
     }
     check(config.images.len() <= IMAGES_MAX, format!("images: at most {IMAGES_MAX}"));
@@ -254,7 +258,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_at_once() {
-        let text = "apiVersion: v2\nkind: Environments\nchart: {path: ../x, values: {moon: [a]}}\nimages: [{name: A B}]\n";
+        let text =
+            "apiVersion: v2\nkind: Environments\nchart: {path: ../x, values: {moon: [a]}}\nimages: [{name: A B}]\n";
         let faults = parse(text).expect_err("the file is wrong");
         for part in ["apiVersion", "chart.path", "chart.values.moon", "images[0].name"] {
             assert!(faults.contains(part), "{part} is not in: {faults}");

@@ -244,7 +244,9 @@ impl Environment {
     pub fn is_settled(&self) -> bool {
         match self.state() {
             State::Deleted => true,
-            State::Published | State::Failed | State::AwaitingApproval => self.status.observed_generation == self.generation,
+            State::Published | State::Failed | State::AwaitingApproval => {
+                self.status.observed_generation == self.generation
+            }
             _ => false,
         }
     }

@@ -84,7 +84,8 @@ pub fn namespaces(subject: &Subject, service: &str, uid: &str) -> Vec<String> {
         Subject::Personal { user } => with(format!("{}-dev-{}", id::slug(svc, 22), id::slug(short(user), 20))),
         Subject::LongLived { label, .. } => {
             let stem = format!("{}-{}", id::slug(svc, 40), id::slug(label, 16));
-            let cut = id::slug(svc, 40) != id::slug(svc, usize::MAX) || id::slug(label, 16) != id::slug(label, usize::MAX);
+            let cut =
+                id::slug(svc, 40) != id::slug(svc, usize::MAX) || id::slug(label, 16) != id::slug(label, usize::MAX);
             let mut tries = if cut { Vec::new() } else { vec![stem.clone()] };
             tries.push(format!("{stem}-{}", id::h5(uid)));
             // Eight characters beside the full stem would not fit a label of 63.

@@ -144,7 +144,13 @@ mod tests {
     #[test]
     fn a_blocked_teardown_says_so() {
         let mut c = Conditions::default();
-        c.set(Aspect::Deleting, Verdict::True, BLOCKED, "the repository does not answer", At { generation: 1, now_us: 1 });
+        c.set(
+            Aspect::Deleting,
+            Verdict::True,
+            BLOCKED,
+            "the repository does not answer",
+            At { generation: 1, now_us: 1 },
+        );
         assert_eq!(compute(&c, 1, Deletion::Running), State::DeleteBlocked);
     }
 }

@@ -1,5 +1,7 @@
 //! Statements on a database or inside a transaction, with one set of calls for both.
-use sqlx::{AssertSqlSafe, Postgres, Sqlite, Transaction, postgres::PgArguments, query::Query, sqlite::SqliteArguments};
+use sqlx::{
+    AssertSqlSafe, Postgres, Sqlite, Transaction, postgres::PgArguments, query::Query, sqlite::SqliteArguments,
+};
 
 use super::{Db, Row, Value, dialect, failure};
 use crate::error::{Error, Result};
@@ -91,8 +93,12 @@ impl Exec<'_> {
         let done = match self {
             Exec::Db(Db::Sqlite { writer, .. }) => sqlite(sql, args).execute(writer).await.map(|d| d.rows_affected()),
             Exec::Db(Db::Postgres(pool)) => postgres(sql, args).execute(pool).await.map(|d| d.rows_affected()),
-            Exec::Tx(Tx { inner: Inner::Sqlite(tx) }) => sqlite(sql, args).execute(&mut **tx).await.map(|d| d.rows_affected()),
-            Exec::Tx(Tx { inner: Inner::Postgres(tx) }) => postgres(sql, args).execute(&mut **tx).await.map(|d| d.rows_affected()),
+            Exec::Tx(Tx { inner: Inner::Sqlite(tx) }) => {
+                sqlite(sql, args).execute(&mut **tx).await.map(|d| d.rows_affected())
+            }
+            Exec::Tx(Tx { inner: Inner::Postgres(tx) }) => {
+                postgres(sql, args).execute(&mut **tx).await.map(|d| d.rows_affected())
+            }
         };
         done.map_err(failure)
     }
@@ -149,7 +155,9 @@ pub async fn insert_many(exec: impl Into<Exec<'_>>, into: &str, rows: Vec<Vec<Va
 
 fn is_read(sql: &str) -> bool {
     let head = sql.trim_start().get(..6).unwrap_or_default().to_ascii_uppercase();
-    head == "SELECT" || (head.starts_with("WITH") && !["INSERT ", "UPDATE ", "DELETE "].iter().any(|w| sql.to_ascii_uppercase().contains(w)))
+    head == "SELECT"
+        || (head.starts_with("WITH")
+            && !["INSERT ", "UPDATE ", "DELETE "].iter().any(|w| sql.to_ascii_uppercase().contains(w)))
 }
 
 fn sqlite(sql: &str, args: Vec<Value>) -> Query<'static, Sqlite, SqliteArguments> {

@@ -42,7 +42,11 @@ async fn a_commit_can_be_read_back_whole() {
     assert_eq!(repo.branch_head("main").await.unwrap(), Some(made.sha.clone()));
     let listed = repo.list_tree(&made.sha, None).await.unwrap();
     let seen: Vec<_> = listed.iter().map(|e| (e.path.as_str(), e.kind, e.size_bytes)).collect();
-    let want = [("README.md", TreeKind::File, 3), ("bin/run me", TreeKind::Executable, 3), ("quote\"d/ü.txt", TreeKind::File, 0)];
+    let want = [
+        ("README.md", TreeKind::File, 3),
+        ("bin/run me", TreeKind::Executable, 3),
+        ("quote\"d/ü.txt", TreeKind::File, 0),
+    ];
     assert_eq!(seen, want);
     assert_eq!(repo.read_file(&made.sha, &path("bin/run me"), 10).await.unwrap().unwrap(), [0, 255, 10]);
     assert_eq!(repo.read_file(&made.sha, &path("none"), 10).await.unwrap(), None);
@@ -86,7 +90,8 @@ async fn of_concurrent_commits_one_wins() {
     let (_dir, repo) = fresh().await;
     let base = repo.commit(&commit(None, vec![FileChange::write(path("a"), "0")])).await.unwrap();
     let tries = (0..6).map(|i| {
-        let (repo, wanted) = (repo.clone(), commit(Some(&base.sha), vec![FileChange::write(path("a"), format!("try {i}"))]));
+        let (repo, wanted) =
+            (repo.clone(), commit(Some(&base.sha), vec![FileChange::write(path("a"), format!("try {i}"))]));
         async move { repo.commit(&wanted).await }
     });
     let done = futures::future::join_all(tries).await;
@@ -160,7 +165,9 @@ async fn repositories_stay_below_the_root_and_are_made_once() {
     std::os::unix::fs::symlink(outside.path(), dir.path().join("out.git")).unwrap();
     assert!(git.repository(&path("out.git")).is_err());
     assert!(git.init_bare(&path("x.git"), "-evil").await.err().unwrap().is(&REF_INVALID));
-    let left = std::fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with(".new"));
+    let left = std::fs::read_dir(dir.path())
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with(".new"));
     assert_eq!(left.count(), 0);
 }
 
@@ -187,10 +194,7 @@ async fn what_a_repository_carries_runs_nothing() {
         std::fs::write(&file, &hook).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let tree = vec![
-        FileChange::write(path("a"), "1"),
-        FileChange::write(path(".gitattributes"), "* filter=evil\n"),
-    ];
+    let tree = vec![FileChange::write(path("a"), "1"), FileChange::write(path(".gitattributes"), "* filter=evil\n")];
     let made = repo.commit(&commit(None, tree)).await.unwrap();
     let into = WorkDir::temporary().unwrap();
     repo.checkout(&made.sha, None, &into).await.unwrap();
@@ -239,7 +243,30 @@ fn names_follow_check_ref_format() {
     for good in ["main", "feature/x", "a.b", "ünïcode", "refsx/y", "x@y"] {
         assert!(RefName::branch(good).is_ok(), "{good}");
     }
-    let bad = ["", "-x", "a..b", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "a.lock", ".a", "a/.b", "a/", "/a", "a//b", "a.", "a@{1}", "refs/heads/x", "HEAD", "a\n"];
+    let bad = [
+        "",
+        "-x",
+        "a..b",
+        "a b",
+        "a~1",
+        "a^",
+        "a:b",
+        "a?",
+        "a*",
+        "a[",
+        "a\\b",
+        "a.lock",
+        ".a",
+        "a/.b",
+        "a/",
+        "/a",
+        "a//b",
+        "a.",
+        "a@{1}",
+        "refs/heads/x",
+        "HEAD",
+        "a\n",
+    ];
     for name in bad {
         assert!(RefName::branch(name).unwrap_err().is(&REF_INVALID), "{name:?}");
     }

@@ -108,7 +108,9 @@ impl Repo {
         let output = run.arg(merge.expected.as_str()).arg(merge.head.as_str()).output().await?;
         match output.code {
             0 => {}
-            1 => return Err(Error::new(&MERGE_CONFLICT, format!("{} does not merge into {}", merge.head, merge.branch))),
+            1 => {
+                return Err(Error::new(&MERGE_CONFLICT, format!("{} does not merge into {}", merge.head, merge.branch)));
+            }
             _ => return Err(self.explain(&output, &[&merge.expected, &merge.head]).await?),
         }
         let tree = sha_line(&output.stdout)?;
@@ -191,7 +193,9 @@ impl Repo {
         let mut removed = false;
         for file in [format!("{name}.lock"), "packed-refs.lock".to_owned()] {
             let path = self.dir().join(file);
-            let age = std::fs::metadata(&path).and_then(|found| found.modified()).map(|at| SystemTime::now().duration_since(at));
+            let age = std::fs::metadata(&path)
+                .and_then(|found| found.modified())
+                .map(|at| SystemTime::now().duration_since(at));
             if age.is_ok_and(|age| age.is_ok_and(|age| age > LOCK_STALE)) {
                 tracing::warn!(lock = %path.display(), "removing a lock that a killed git left");
                 removed |= std::fs::remove_file(&path).is_ok();
@@ -207,8 +211,9 @@ fn import_stream(commit: &Commit) -> Result<Vec<u8>> {
     const SCRATCH: &str = "refs/slipway/import";
     let author = commit.author.line();
     let message = commit.message.replace('\0', "");
-    let mut out = format!("commit {SCRATCH}\nmark :1\nauthor {author}\ncommitter {author}\ndata {}\n{message}\n", message.len())
-        .into_bytes();
+    let mut out =
+        format!("commit {SCRATCH}\nmark :1\nauthor {author}\ncommitter {author}\ndata {}\n{message}\n", message.len())
+            .into_bytes();
     if let Some(parent) = &commit.expected {
         out.extend_from_slice(format!("from {parent}\n").as_bytes());
     }

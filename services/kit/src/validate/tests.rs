@@ -1,8 +1,8 @@
 //! Rules against values: a table over one contract made here, and the promise that ours hold nothing unknown.
 #![allow(clippy::unwrap_used)]
 
-use prost_reflect::{DescriptorPool, DynamicMessage};
 use prost_reflect::prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value as Json, json};
 
 use super::compile::Plans;
@@ -110,7 +110,10 @@ fn each_rule_names_its_field_and_itself() {
         (json!({"tags": ["a", "long"]}), "tags[1]: must have at most 2 characters"),
         (json!({"labels": {"kk": "v"}}), "labels[\"kk\"]: must have at most 1 characters"),
         (json!({"labels": {"k": ""}}), "labels[\"k\"]: must have at least 1 characters"),
-        (json!({"inner": {"next": {"name": "long"}, "name": "x"}}), "inner.next.name: must have at least 1 and at most 3 characters"),
+        (
+            json!({"inner": {"next": {"name": "long"}, "name": "x"}}),
+            "inner.next.name: must have at least 1 and at most 3 characters",
+        ),
         (json!({"list": [{"name": "x"}, {}]}), "list[1].name: must have at least 1 and at most 3 characters"),
         (json!({"held": {"k": {}}}), "held[\"k\"].name: must have at least 1 and at most 3 characters"),
         (json!({"ttl": "61s"}), "ttl: must be at least 1s and at most 60s"),

@@ -90,12 +90,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn map(
-        &mut self,
-        map: &std::collections::HashMap<MapKey, Value>,
-        plan: &FieldPlan,
-        depth: usize,
-    ) -> Result<()> {
+    fn map(&mut self, map: &std::collections::HashMap<MapKey, Value>, plan: &FieldPlan, depth: usize) -> Result<()> {
         self.size(map.len(), plan, "entries");
         let most = plan.size_max.unwrap_or(u64::MAX).min(ELEMENTS_MAX as u64) as usize;
         let mut entries: Vec<(String, &MapKey, &Value)> =
