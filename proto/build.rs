@@ -26,11 +26,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = FileDescriptorSet::decode(encoded.as_slice())?;
     let mut config = tonic_prost_build::Config::new();
     config.btree_map(["."]).enable_type_names().include_file("packages.rs");
+    let redacted = redacted(&encoded)?;
+    config.skip_debug(redacted.iter().map(|(package, name)| format!(".{package}.{name}")));
     tonic_prost_build::configure()
         .build_transport(true)
         .emit_rerun_if_changed(false)
         .compile_fds_with_config(set.clone(), config)?;
     fs::write(out.join("request_ids.rs"), request_ids(&set))?;
+    fs::write(out.join("redactions.rs"), redactions(&redacted))?;
     Ok(())
 }
 
@@ -64,4 +67,27 @@ fn request_ids(set: &FileDescriptorSet) -> String {
 
 fn has_request_id(message: &DescriptorProto) -> bool {
     message.name().ends_with("Request") && message.field.iter().any(|f| f.name() == "request_id")
+}
+
+/// Package and name of every top-level message with a field marked `debug_redact`: its `Debug` shows no field (SAFE-77).
+fn redacted(encoded: &[u8]) -> Result<Vec<(String, String)>, prost_reflect::DescriptorError> {
+    let pool = prost_reflect::DescriptorPool::decode(encoded)?;
+    let ours = pool.all_messages().filter(|m| m.parent_message().is_none() && m.package_name().starts_with("slipway."));
+    Ok(ours.filter(|m| m.fields().any(|f| is_redacted(&f))).map(|m| (m.package_name().to_owned(), m.name().to_owned())).collect())
+}
+
+fn is_redacted(field: &prost_reflect::FieldDescriptor) -> bool {
+    field.options().get_field_by_name("debug_redact").is_some_and(|v| v.as_bool() == Some(true))
+}
+
+fn redactions(messages: &[(String, String)]) -> String {
+    let mut code = String::new();
+    for (package, name) in messages {
+        let module = package.split('.').skip(1).collect::<Vec<_>>().join("::");
+        let _ = writeln!(
+            code,
+            "impl ::core::fmt::Debug for crate::{module}::{name} {{ fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{ f.write_str(\"{name} {{{{ *** }}}}\") }} }}"
+        );
+    }
+    code
 }

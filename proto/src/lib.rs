@@ -30,3 +30,5 @@ pub trait RequestId {
 }
 
 include!(concat!(env!("OUT_DIR"), "/request_ids.rs"));
+// Messages that carry secrets do not show their fields.
+include!(concat!(env!("OUT_DIR"), "/redactions.rs"));
