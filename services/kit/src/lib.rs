@@ -9,5 +9,6 @@ pub mod error;
 pub mod files;
 pub mod git;
 pub mod id;
+pub mod scm;
 pub mod subprocess;
 pub mod validate;
