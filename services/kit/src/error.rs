@@ -7,6 +7,11 @@ use std::{collections::BTreeMap, error::Error as StdError, fmt};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+mod wire;
+
+pub use wire::error_from;
+pub(crate) use wire::{repair, response, trailers};
+
 /// Result with Slipway's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -142,6 +147,10 @@ reasons! {
     DATABASE_UNAVAILABLE: Unavailable, "The service's database does not answer.", "Repeat with the same request id later.";
     DEPENDENCY_UNAVAILABLE: Unavailable, "A service or tool this call needs is away.", "Repeat with the same request id later.";
     AUDIT_UNAVAILABLE: Unavailable, "The audit record could not be written, so nothing was done.", "Repeat with the same request id later.";
+    CANCELLED: Cancelled, "The caller gave up.", "Nothing; repeat with the same request id if the answer is still wanted.";
+    MALFORMED_CALL: InvalidArgument, "The call's framing, headers or message bytes are not valid.", "Use a generated client, or correct what the message names.";
+    SHUTTING_DOWN: Unavailable, "This process is stopping.", "Repeat at once; a stream resumes from its last token.";
+    INVALID_CONFIG: InvalidArgument, "The configuration is not valid; every problem is listed.", "Correct the named keys and start again.";
     METHOD_UNKNOWN: Unimplemented, "There is no such RPC.", "List the services by reflection.";
     INTERNAL: Internal, "A defect of ours; the log has the cause under the request id.", "Report the request id.";
 }

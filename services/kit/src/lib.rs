@@ -3,12 +3,17 @@
 //! A dozen deep modules that every service stands on. Refuses any word of a service's domain: what one service alone needs is
 //! not here.
 
+pub mod authz;
+pub mod caller;
 pub mod clock;
+pub mod config;
 pub mod db;
 pub mod error;
 pub mod files;
 pub mod git;
 pub mod id;
 pub mod scm;
+pub mod serve;
 pub mod subprocess;
+pub mod telemetry;
 pub mod validate;

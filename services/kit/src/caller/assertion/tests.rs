@@ -1,0 +1,119 @@
+//! Nobody but the holder of the key makes an assertion, and none serves another service, method, peer or time.
+use super::*;
+
+const METHOD: &str = "/slipway.environment.v1.EnvironmentService/GetEnvironment";
+
+fn ann() -> Caller {
+    let mut caller = Caller::anonymous();
+    caller.principal = "user:default/ann".to_owned();
+    caller.teams.insert("group:default/shop".to_owned(), Role::Developer);
+    caller.scopes = Some(vec![Scope { permission: "environments.*".to_owned(), resource: String::new() }]);
+    caller
+}
+
+fn claims(change: impl FnOnce(&mut Assertion)) -> Assertion {
+    let now = now_s();
+    let caller = ann();
+    let mut claims = Assertion {
+        iss: ISSUER.to_owned(),
+        aud: vec!["environment".to_owned()],
+        sub: caller.principal,
+        kind: caller.kind,
+        credential: String::new(),
+        teams: caller.teams,
+        roles: caller.roles,
+        scopes: caller.scopes,
+        method: METHOD.to_owned(),
+        act: None,
+        iat: now,
+        exp: now + LIFE_S,
+    };
+    change(&mut claims);
+    claims
+}
+
+#[test]
+fn a_true_assertion_gives_the_caller_back_twice() {
+    let signer = Signer::generate();
+    let verifier = signer.verifier();
+    let token = signer.assert(&ann(), &["environment"], METHOD, None).expect("signs");
+    for _ in 0..2 {
+        assert_eq!(verifier.verify(&token, "environment", "gateway", METHOD).expect("true").caller(), ann());
+    }
+}
+
+#[test]
+fn anything_else_is_the_same_refusal() {
+    let signer = Signer::generate();
+    let now = now_s();
+    let sign = |change: fn(&mut Assertion)| signer.sign(&claims(change)).expect("signs");
+    let good = sign(|_| ());
+    let mut altered = good.clone().into_bytes();
+    let middle = altered.len() / 2;
+    altered[middle] = if altered[middle] == b'A' { b'B' } else { b'A' };
+    let hmac = jsonwebtoken::encode(
+        &Header::new(Algorithm::HS256),
+        &claims(|_| ()),
+        &EncodingKey::from_secret(&signer.public),
+    );
+    let none = {
+        let body = good.split('.').nth(1).expect("three parts");
+        format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.")
+    };
+    let mut old = claims(|_| ());
+    (old.iat, old.exp) = (now - 120, now - 60);
+    let mut long = claims(|_| ());
+    long.exp = now + 3600;
+    let mut ending = claims(|_| ());
+    (ending.iat, ending.exp) = (now - 60, now);
+    let cases = [
+        ("forged", Signer::generate().sign(&claims(|_| ())).expect("signs")),
+        ("altered", String::from_utf8(altered).expect("ascii")),
+        ("hmac", hmac.expect("signs")),
+        ("none", none),
+        ("expired", signer.sign(&old).expect("signs")),
+        ("ends now", signer.sign(&ending).expect("signs")),
+        ("too long a life", signer.sign(&long).expect("signs")),
+        ("other audience", sign(|c| c.aud = vec!["catalog".to_owned()])),
+        (
+            "other method",
+            sign(|c| c.method = "/slipway.environment.v1.EnvironmentService/DeleteEnvironment".to_owned()),
+        ),
+        ("any method", sign(|c| c.method = ANY_METHOD.to_owned())),
+        ("other issuer", sign(|c| c.iss = "somebody".to_owned())),
+        ("empty", String::new()),
+        ("huge", "a".repeat(BYTES_MAX + 1)),
+    ];
+    let verifier = signer.verifier();
+    assert!(verifier.verify(&good, "environment", "gateway", METHOD).is_ok());
+    for (what, token) in cases {
+        let error = verifier.verify(&token, "environment", "gateway", METHOD).expect_err(what);
+        assert!(error.is(&INVALID_CREDENTIALS), "{what}");
+        assert_eq!(error.message(), "the credentials are not valid", "{what}");
+    }
+}
+
+#[test]
+fn a_service_forwards_only_what_was_addressed_to_it_too() {
+    let signer = Signer::generate();
+    let verifier = signer.verifier();
+    let both = signer.assert(&ann(), &["scaffolding", "catalog"], METHOD, None).expect("signs");
+    let other = "/slipway.catalog.v1.LocationService/RegisterLocation";
+    assert!(verifier.verify(&both, "catalog", "scaffolding", other).is_ok());
+    assert!(verifier.verify(&both, "catalog", "metrics", other).is_err(), "metrics was not addressed");
+    let delegated = signer.assert(&ann(), &["catalog"], ANY_METHOD, Some("scaffolding")).expect("signs");
+    assert!(verifier.verify(&delegated, "catalog", "scaffolding", other).is_ok());
+    assert!(verifier.verify(&delegated, "catalog", "environment", other).is_err(), "made for another service");
+}
+
+#[test]
+fn the_key_file_is_made_once_and_private() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("assertion.key");
+    let token =
+        Signer::load_or_create(&path).expect("made").assert(&ann(), &["environment"], METHOD, None).expect("signs");
+    let again = Signer::load_or_create(&path).expect("read").verifier();
+    assert!(again.verify(&token, "environment", "gateway", METHOD).is_ok());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
+    assert!(Signer::load_or_create(&path).is_err());
+}

@@ -1,0 +1,173 @@
+//! The layers around every RPC of a service, in one place and one order: rule, request id, deadline, peer, caller, panic, audit.
+//!
+//! Owns what is refused before a method runs and how every answer ends. Refuses paths without a rule.
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::Instant;
+use tonic::body::Body;
+use tracing::Instrument as _;
+
+use super::{
+    Peer, Shutdown,
+    body::Answer,
+    call::{Call, Notes},
+    deadline,
+};
+use crate::{
+    authz::{self, Relation, Rule},
+    caller::{ASSERTION_HEADER, Caller, Verifier},
+    error::{self, Error, INVALID_CREDENTIALS, METHOD_UNKNOWN, PERMISSION_DENIED, Result},
+    id, telemetry,
+};
+
+/// Header that names a call; echoed in every answer.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Longest request id that is taken over, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Paths that any peer may call and no rule covers.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// Wraps a service's routes; cheap to clone.
+#[derive(Clone)]
+pub struct Guard<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    me: &'static str,
+    verifier: Verifier,
+    shutdown: Shutdown,
+}
+
+impl<S> Guard<S> {
+    /// Layers for the service `me`.
+    pub fn new(inner: S, me: &'static str, verifier: Verifier, shutdown: Shutdown) -> Self {
+        Self { inner, shared: Arc::new(Shared { me, verifier, shutdown }) }
+    }
+}
+
+impl<S> tower::Service<Request<Body>> for Guard<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, std::result::Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let shared = self.shared.clone();
+        async move { Ok(shared.run(inner, request).await) }.boxed()
+    }
+}
+
+impl Shared {
+    async fn run<S>(&self, inner: S, mut request: Request<Body>) -> Response<Body>
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+        S::Future: Send,
+    {
+        let request_id = request_id(request.headers());
+        let (span, traceparent) = telemetry::call_span(request.uri().path(), &request_id, request.headers());
+        let mut answer = if request.uri().path().starts_with(HEALTH) {
+            let limit = Instant::now() + std::time::Duration::from_secs(900);
+            self.bounded(inner, request, limit, true).await
+        } else {
+            match self.admit(&request, &request_id, traceparent) {
+                Ok((call, rule)) => {
+                    let deadline = call.deadline;
+                    request.extensions_mut().insert(call);
+                    self.bounded(inner, request, deadline, rule.unary_answer).instrument(span).await
+                }
+                Err(refused) => error::response(refused),
+            }
+        };
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            answer.headers_mut().insert(REQUEST_ID_HEADER, value);
+        }
+        answer
+    }
+
+    /// Everything that is decided before the method runs.
+    fn admit(&self, request: &Request<Body>, request_id: &str, traceparent: String) -> Result<(Call, &'static Rule)> {
+        let method = request.uri().path();
+        let rule = authz::rule(method).ok_or_else(|| Error::new(&METHOD_UNKNOWN, "there is no such method"))?;
+        let deadline = deadline::of(request.headers(), rule.deadline, Instant::now())?;
+        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.service).unwrap_or_default();
+        if !rule.admits(peer) {
+            return Err(Error::new(&PERMISSION_DENIED, "this peer may not call the method"));
+        }
+        let (caller, assertion) = self.caller(request.headers(), rule, peer)?;
+        let call = Call {
+            caller,
+            peer: peer.to_owned(),
+            method: rule.method.as_str(),
+            request_id: request_id.to_owned(),
+            body_hash: String::new(),
+            deadline,
+            traceparent,
+            assertion,
+            notes: Notes::default(),
+        };
+        Ok((call, rule))
+    }
+
+    fn caller(&self, headers: &HeaderMap, rule: &Rule, peer: &str) -> Result<(Caller, Option<Arc<str>>)> {
+        if rule.relation == Relation::Internal {
+            return Ok((Caller::service(peer), None));
+        }
+        let refused = || Error::new(&INVALID_CREDENTIALS, "the credentials are not valid");
+        let mut given = headers.get_all(ASSERTION_HEADER).iter();
+        let (first, second) = (given.next(), given.next());
+        match (first, second) {
+            (None, _) if rule.relation == Relation::Public => Ok((Caller::anonymous(), None)),
+            (Some(token), None) => {
+                let token = token.to_str().map_err(|_| refused())?;
+                let assertion = self.verifier.verify(token, self.me, peer, &rule.method)?;
+                Ok((assertion.caller(), Some(Arc::from(token))))
+            }
+            _ => Err(refused()),
+        }
+    }
+
+    /// Runs the method inside its time; a panic becomes INTERNAL, and every error answer carries an ErrorInfo.
+    async fn bounded<S>(&self, mut inner: S, request: Request<Body>, deadline: Instant, unary: bool) -> Response<Body>
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+        S::Future: Send,
+    {
+        let run = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
+        let mut answer = match tokio::time::timeout_at(deadline, run).await {
+            Err(_) => return error::response(deadline::expired()),
+            Ok(Err(_)) => return error::response(telemetry::panicked()),
+            Ok(Ok(Ok(answer))) => answer,
+        };
+        error::repair(answer.headers_mut());
+        let stop = (!unary).then(|| self.shutdown.clone());
+        answer.map(|body| Answer::wrap(body, deadline, stop))
+    }
+}
+
+/// The id of a call: what the caller sent, if it is short and plain, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let plain = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= REQUEST_ID_BYTES_MAX
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    };
+    headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).filter(plain).map_or_else(id::uuid4, str::to_owned)
+}

@@ -1,0 +1,76 @@
+//! One service as a process serves it: its RPCs, its database, its background loops.
+//!
+//! Owns what every service has without asking for it: health, journal and inbox. Refuses knowledge of the process around it.
+use std::convert::Infallible;
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use tonic::{body::Body, server::NamedService};
+
+use super::{Shutdown, routes::Routes};
+use crate::db::Db;
+
+/// A background loop, to be started with the process's signal.
+pub(super) struct Task {
+    pub(super) name: &'static str,
+    pub(super) start: Box<dyn FnOnce(Shutdown) -> BoxFuture<'static, ()> + Send>,
+}
+
+/// What a service's `build()` answers.
+pub struct Service {
+    pub(super) name: &'static str,
+    pub(super) db: Db,
+    pub(super) routes: Routes,
+    pub(super) served: Vec<&'static str>,
+    pub(super) tasks: Vec<Task>,
+}
+
+impl Service {
+    /// A service with kit's own RPCs and nothing else yet.
+    pub fn new(name: &'static str, db: Db) -> Self {
+        Self { name, db, routes: Routes::default(), served: Vec::new(), tasks: Vec::new() }
+    }
+
+    /// Adds a generated server, for example `EnvironmentServiceServer::new(api)`.
+    #[must_use]
+    pub fn add<S>(mut self, grpc_server: S) -> Self
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.served.push(S::NAME);
+        self.routes.add(S::NAME, grpc_server);
+        self
+    }
+
+    /// Adds a background loop that ends when the signal is given.
+    #[must_use]
+    pub fn task<F, Fut>(mut self, name: &'static str, f: F) -> Self
+    where
+        F: FnOnce(Shutdown) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.push(Task { name, start: Box::new(move |shutdown| Box::pin(f(shutdown))) });
+        self
+    }
+
+    /// The service's database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Names of the gRPC services it serves.
+    pub fn served(&self) -> &[&'static str] {
+        &self.served
+    }
+}
