@@ -7,7 +7,7 @@ CREATE TABLE idempotency (
     request_id TEXT NOT NULL,
     body_hash TEXT NOT NULL,
     outcome TEXT NOT NULL,
-    response BYTEA NOT NULL,
+    response TEXT NOT NULL,
     expires_us BIGINT NOT NULL,
     PRIMARY KEY (principal, method, request_id)
 );
@@ -19,12 +19,15 @@ CREATE TABLE audit (
     recorded_us BIGINT NOT NULL,
     principal TEXT NOT NULL,
     credential TEXT NOT NULL,
+    peer TEXT NOT NULL,
     method TEXT NOT NULL,
     resource TEXT NOT NULL,
     resource_uid TEXT NOT NULL,
     decision TEXT NOT NULL,
     reason TEXT NOT NULL,
+    code TEXT NOT NULL,
     request_id TEXT NOT NULL,
+    body_hash TEXT NOT NULL,
     trace_id TEXT NOT NULL,
     fields TEXT NOT NULL
 );
@@ -47,7 +50,7 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_key ON journal (event_key, seq);
 
--- Positions in other services' journals, and events already applied (REL-45).
+-- Positions in other services' journals, and events already applied (REL-45). A consumer's name is `<consumer>/<producer>`.
 CREATE TABLE consumer (
     name TEXT NOT NULL PRIMARY KEY,
     position BIGINT NOT NULL
@@ -58,17 +61,20 @@ CREATE TABLE consumed (
     applied_us BIGINT NOT NULL,
     PRIMARY KEY (consumer, event_id)
 );
+CREATE INDEX consumed_applied ON consumed (applied_us);
 CREATE TABLE parked (
     consumer TEXT NOT NULL,
     event_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
     event_key TEXT NOT NULL,
     event TEXT NOT NULL,
     attempts BIGINT NOT NULL,
     last_error TEXT NOT NULL,
     PRIMARY KEY (consumer, event_id)
 );
+CREATE INDEX parked_key ON parked (consumer, event_key, seq);
 
--- Durable queue: one row per item, claimed by member and epoch (REL-47, REL-48).
+-- Durable queue: one row per item that has something to do, claimed by member and epoch (REL-47, REL-48).
 CREATE TABLE members (
     id TEXT NOT NULL PRIMARY KEY,
     lease_until_us BIGINT NOT NULL
@@ -77,7 +83,6 @@ CREATE TABLE work (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
     next_us BIGINT NOT NULL,
-    wanted BIGINT NOT NULL,
     member TEXT NOT NULL,
     epoch BIGINT NOT NULL,
     attempts BIGINT NOT NULL,
@@ -85,7 +90,8 @@ CREATE TABLE work (
     last_error TEXT NOT NULL,
     PRIMARY KEY (kind, id)
 );
-CREATE INDEX work_due ON work (parked, next_us);
+CREATE INDEX work_due ON work (kind, parked, next_us);
+CREATE INDEX work_member ON work (member);
 
 -- Webhook deliveries as the gateway verified them (SAFE-29).
 CREATE TABLE inbox (
@@ -96,4 +102,11 @@ CREATE TABLE inbox (
     received_us BIGINT NOT NULL,
     done_us BIGINT NOT NULL,
     PRIMARY KEY (source, delivery_id)
+);
+CREATE INDEX inbox_done ON inbox (done_us);
+
+-- Keys that seal what callers carry for us, such as page tokens.
+CREATE TABLE seal_key (
+    name TEXT NOT NULL PRIMARY KEY,
+    secret BYTEA NOT NULL
 );

@@ -2,7 +2,7 @@
 //!
 //! Owns pools, transactions, migrations, and the neutral `Value` and `Row`. Refuses dialects: only `NOW_US()` differs, and it is
 //! replaced here. Driver errors end here.
-use std::{path::PathBuf, str::FromStr as _, time::Duration};
+use std::{path::PathBuf, str::FromStr as _, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sqlx::{
@@ -14,19 +14,29 @@ use sqlx::{
 use crate::error::{ALREADY_EXISTS, CONFLICT, DATABASE_UNAVAILABLE, Error, Result};
 
 mod exec;
+mod lock;
 mod migrate;
 mod row;
+pub mod scratch;
+mod signals;
 
 pub use exec::{Exec, Tx, insert_many};
 pub use migrate::Migrations;
 pub use row::{Row, Value};
+pub use signals::Signals;
 
 /// Most readers on one SQLite file (REL-57).
 const SQLITE_READERS_MAX: u32 = 8;
-/// Most connections to one Postgres database (REL-58).
+/// Most connections of callers to one Postgres database (REL-58).
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
-/// How long a caller waits for a free connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections to one Postgres database kept for heartbeats, audit and readiness (REL-58).
+const POSTGRES_RESERVED: u32 = 2;
+/// How long a caller waits for a free connection. SQLite has one writer, so waiting there is the normal way.
+const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Postgres: what ends a statement, a wait for a lock, and a transaction in which nothing happens (REL-58).
+const POSTGRES_TIMEOUTS: [(&str, &str); 3] =
+    [("statement_timeout", "30s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "5s")];
 
 /// Where the data is.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,23 +56,25 @@ pub enum DbConfig {
 
 /// An open database; cheap to clone.
 #[derive(Clone)]
-pub enum Db {
-    /// SQLite: one writer, some readers.
-    Sqlite {
-        /// The only connection that writes.
-        writer: SqlitePool,
-        /// Connections that read.
-        reader: SqlitePool,
-    },
-    /// Postgres.
-    Postgres(PgPool),
+pub struct Db {
+    engine: Engine,
+    signals: Signals,
+}
+
+#[derive(Clone)]
+enum Engine {
+    /// One connection that writes, some that read, and the lock that keeps other processes out.
+    Sqlite { writer: SqlitePool, reader: SqlitePool, _lock: Arc<lock::Lock> },
+    /// Callers' connections, and those kept for what must never wait behind callers.
+    Postgres { pool: PgPool, reserved: PgPool },
 }
 
 impl Db {
-    /// Opens the database; the file or server must be reachable.
+    /// Opens the database; the file or server must be reachable. A SQLite file that another process has open is refused.
     pub async fn open(config: &DbConfig) -> Result<Self> {
-        match config {
+        let engine = match config {
             DbConfig::Sqlite { path } => {
+                let lock = lock::Lock::take(path)?;
                 let options = SqliteConnectOptions::new()
                     .filename(path)
                     .create_if_missing(true)
@@ -70,32 +82,50 @@ impl Db {
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .busy_timeout(Duration::from_secs(5));
-                let pool = |max| SqlitePoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE_TIMEOUT * 5);
+                let pool = |max| SqlitePoolOptions::new().max_connections(max).acquire_timeout(SQLITE_ACQUIRE_TIMEOUT);
                 let writer = pool(1).connect_with(options.clone()).await.map_err(failure)?;
                 let reader = pool(SQLITE_READERS_MAX).connect_with(options).await.map_err(failure)?;
-                Ok(Self::Sqlite { writer, reader })
+                Engine::Sqlite { writer, reader, _lock: lock }
             }
             DbConfig::Postgres { url } => {
-                let options = PgConnectOptions::from_str(url)
-                    .map_err(failure)?
-                    .options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "30s")]);
-                let pool = PgPoolOptions::new()
-                    .max_connections(POSTGRES_CONNECTIONS_MAX)
-                    .acquire_timeout(ACQUIRE_TIMEOUT * 5)
-                    .connect_with(options)
-                    .await
-                    .map_err(failure)?;
-                Ok(Self::Postgres(pool))
+                let options = PgConnectOptions::from_str(url).map_err(failure)?.options(POSTGRES_TIMEOUTS);
+                let pool = |max| {
+                    PgPoolOptions::new()
+                        .max_connections(max)
+                        .acquire_timeout(POSTGRES_ACQUIRE_TIMEOUT)
+                        .max_lifetime(Duration::from_secs(30 * 60))
+                };
+                let reserved = pool(POSTGRES_RESERVED).connect_lazy_with(options.clone());
+                let pool = pool(POSTGRES_CONNECTIONS_MAX).connect_with(options).await.map_err(failure)?;
+                Engine::Postgres { pool, reserved }
             }
-        }
+        };
+        Ok(Self { engine, signals: Signals::new() })
     }
 
     /// Name of the engine for people.
     pub fn engine(&self) -> &'static str {
-        match self {
-            Self::Sqlite { .. } => "SQLite",
-            Self::Postgres(_) => "Postgres",
+        match self.engine {
+            Engine::Sqlite { .. } => "SQLite",
+            Engine::Postgres { .. } => "Postgres",
         }
+    }
+
+    /// What wakes when a transaction of this process commits.
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// The same database through the connections kept for heartbeats, audit and readiness.
+    #[must_use]
+    pub fn reserved(&self) -> Self {
+        let engine = match &self.engine {
+            Engine::Postgres { reserved, .. } => {
+                Engine::Postgres { pool: reserved.clone(), reserved: reserved.clone() }
+            }
+            sqlite @ Engine::Sqlite { .. } => sqlite.clone(),
+        };
+        Self { engine, signals: self.signals.clone() }
     }
 
     /// Begins a writing transaction; SQLite takes its write lock at once. Dropped without commit, it rolls back.
@@ -125,12 +155,15 @@ impl Db {
 
     /// Closes every connection.
     pub async fn close(&self) {
-        match self {
-            Self::Sqlite { writer, reader } => {
+        match &self.engine {
+            Engine::Sqlite { writer, reader, .. } => {
                 reader.close().await;
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Engine::Postgres { pool, reserved } => {
+                reserved.close().await;
+                pool.close().await;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A dozen deep modules that every service stands on. Refuses any word of a service's domain: what one service alone needs is
 //! not here.
 
+pub mod audit;
 pub mod authz;
 pub mod caller;
 pub mod clock;
@@ -10,10 +11,15 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod files;
+pub mod filter;
 pub mod git;
 pub mod id;
+pub mod journal;
+pub mod mutation;
+pub mod page;
 pub mod scm;
 pub mod serve;
 pub mod subprocess;
 pub mod telemetry;
 pub mod validate;
+pub mod worker;

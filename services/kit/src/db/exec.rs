@@ -3,7 +3,7 @@ use sqlx::{
     AssertSqlSafe, Postgres, Sqlite, Transaction, postgres::PgArguments, query::Query, sqlite::SqliteArguments,
 };
 
-use super::{Db, Row, Value, dialect, failure};
+use super::{Db, Engine, Row, Signals, Value, dialect, failure};
 use crate::error::{Error, Result};
 
 /// Most bound values in one statement; below the limits of both engines.
@@ -12,6 +12,10 @@ const BINDS_MAX: usize = 30_000;
 /// A writing transaction; dropped without [`Tx::commit`], it rolls back.
 pub struct Tx {
     inner: Inner,
+    signals: Signals,
+    /// What the commit wakes: readers of the journal, workers.
+    wakes: (bool, bool),
+    traceparent: String,
 }
 
 enum Inner {
@@ -21,20 +25,42 @@ enum Inner {
 
 impl Tx {
     pub(super) async fn begin(db: &Db) -> Result<Self> {
-        let inner = match db {
-            Db::Sqlite { writer, .. } => Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await.map_err(failure)?),
-            Db::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failure)?),
+        let inner = match &db.engine {
+            Engine::Sqlite { writer, .. } => {
+                Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await.map_err(failure)?)
+            }
+            Engine::Postgres { pool, .. } => Inner::Postgres(pool.begin().await.map_err(failure)?),
         };
-        Ok(Self { inner })
+        Ok(Self { inner, signals: db.signals.clone(), wakes: (false, false), traceparent: String::new() })
     }
 
-    /// Makes the changes durable. An error leaves the outcome unknown to the caller: UNAVAILABLE, never success (REL-42).
+    /// Makes the changes durable and wakes whoever waits for them. An error leaves the outcome unknown to the caller:
+    /// UNAVAILABLE, never success (REL-42).
     pub async fn commit(self) -> Result<()> {
         match self.inner {
             Inner::Sqlite(tx) => tx.commit().await,
             Inner::Postgres(tx) => tx.commit().await,
         }
-        .map_err(failure)
+        .map_err(failure)?;
+        self.signals.wake(self.wakes);
+        Ok(())
+    }
+
+    /// The W3C trace context that events of this transaction carry.
+    pub fn set_traceparent(&mut self, traceparent: &str) {
+        traceparent.clone_into(&mut self.traceparent);
+    }
+
+    pub(crate) fn traceparent(&self) -> &str {
+        &self.traceparent
+    }
+
+    pub(crate) fn wake_journal(&mut self) {
+        self.wakes.0 = true;
+    }
+
+    pub(crate) fn wake_work(&mut self) {
+        self.wakes.1 = true;
     }
 
     /// Undoes everything.
@@ -91,12 +117,16 @@ impl Exec<'_> {
     /// Runs one statement; answers the number of rows changed.
     pub async fn execute(&mut self, sql: &str, args: Vec<Value>) -> Result<u64> {
         let done = match self {
-            Exec::Db(Db::Sqlite { writer, .. }) => sqlite(sql, args).execute(writer).await.map(|d| d.rows_affected()),
-            Exec::Db(Db::Postgres(pool)) => postgres(sql, args).execute(pool).await.map(|d| d.rows_affected()),
-            Exec::Tx(Tx { inner: Inner::Sqlite(tx) }) => {
+            Exec::Db(Db { engine: Engine::Sqlite { writer, .. }, .. }) => {
+                sqlite(sql, args).execute(writer).await.map(|d| d.rows_affected())
+            }
+            Exec::Db(Db { engine: Engine::Postgres { pool, .. }, .. }) => {
+                postgres(sql, args).execute(pool).await.map(|d| d.rows_affected())
+            }
+            Exec::Tx(Tx { inner: Inner::Sqlite(tx), .. }) => {
                 sqlite(sql, args).execute(&mut **tx).await.map(|d| d.rows_affected())
             }
-            Exec::Tx(Tx { inner: Inner::Postgres(tx) }) => {
+            Exec::Tx(Tx { inner: Inner::Postgres(tx), .. }) => {
                 postgres(sql, args).execute(&mut **tx).await.map(|d| d.rows_affected())
             }
         };
@@ -106,17 +136,17 @@ impl Exec<'_> {
     /// All rows of a query; on SQLite a statement that changes something goes to the writer.
     pub async fn fetch_all(&mut self, sql: &str, args: Vec<Value>) -> Result<Vec<Row>> {
         match self {
-            Exec::Db(Db::Sqlite { writer, reader }) => {
+            Exec::Db(Db { engine: Engine::Sqlite { writer, reader, .. }, .. }) => {
                 let pool = if is_read(sql) { reader } else { writer };
                 sqlite(sql, args).fetch_all(&*pool).await.map_err(failure)?.iter().map(Row::sqlite).collect()
             }
-            Exec::Db(Db::Postgres(pool)) => {
+            Exec::Db(Db { engine: Engine::Postgres { pool, .. }, .. }) => {
                 postgres(sql, args).fetch_all(&*pool).await.map_err(failure)?.iter().map(Row::postgres).collect()
             }
-            Exec::Tx(Tx { inner: Inner::Sqlite(tx) }) => {
+            Exec::Tx(Tx { inner: Inner::Sqlite(tx), .. }) => {
                 sqlite(sql, args).fetch_all(&mut **tx).await.map_err(failure)?.iter().map(Row::sqlite).collect()
             }
-            Exec::Tx(Tx { inner: Inner::Postgres(tx) }) => {
+            Exec::Tx(Tx { inner: Inner::Postgres(tx), .. }) => {
                 postgres(sql, args).fetch_all(&mut **tx).await.map_err(failure)?.iter().map(Row::postgres).collect()
             }
         }

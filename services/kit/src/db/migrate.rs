@@ -1,7 +1,7 @@
 //! Migrations: kit's own tables first, then the service's; forward only, under the driver's lock.
 use sqlx::migrate::Migrator;
 
-use super::Db;
+use super::{Db, Engine};
 use crate::error::{DATABASE_UNAVAILABLE, Error, Result};
 
 /// The migrations of one database, embedded at build time.
@@ -10,6 +10,11 @@ pub struct Migrations(Migrator);
 static KIT: Migrator = sqlx::migrate!("../../migrations/kit");
 
 impl Migrations {
+    /// Kit's own tables and no others.
+    pub fn none() -> Self {
+        Self(Migrator { migrations: std::borrow::Cow::Borrowed(&[]), ..Migrator::DEFAULT })
+    }
+
     /// Wraps what [`crate::migrations!`] embedded.
     pub const fn new(migrator: Migrator) -> Self {
         Self(migrator)
@@ -23,10 +28,14 @@ impl Db {
         debug_assert!(migrations.0.iter().all(|m| m.version > ours), "a service's migrations are numbered above kit's");
         let all: Vec<_> = KIT.iter().chain(migrations.0.iter()).cloned().collect();
         let migrator = Migrator { migrations: all.into(), ..Migrator::DEFAULT };
-        let done = match self {
-            Db::Sqlite { writer, .. } => migrator.run(writer).await,
-            Db::Postgres(pool) => migrator.run(pool).await,
+        let done = match &self.engine {
+            Engine::Sqlite { writer, .. } => migrator.run(writer).await,
+            Engine::Postgres { pool, .. } => migrator.run(pool).await,
         };
-        done.map_err(|e| Error::new(&DATABASE_UNAVAILABLE, "the database could not be migrated").source(e))
+        done.map_err(|e| Error::new(&DATABASE_UNAVAILABLE, "the database could not be migrated").source(e))?;
+        // Identity of this database: positions and page tokens of another one are refused.
+        let sql = "INSERT INTO journal_head (id, store_id, seq) VALUES (1, $1, 0) ON CONFLICT (id) DO NOTHING";
+        self.execute(sql, crate::args![crate::id::uuid4()]).await?;
+        Ok(())
     }
 }

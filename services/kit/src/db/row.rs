@@ -1,13 +1,14 @@
 //! Values and rows that are the same on both engines.
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _, postgres::PgRow, sqlite::SqliteRow};
 
 use super::failure;
 use crate::error::{Error, Result};
 
 /// A bound or read value; each kind knows its null.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// TEXT.
     Text(Option<String>),
@@ -48,6 +49,11 @@ impl Row {
         let at = self.columns.iter().position(|c| c == column);
         let at = at.ok_or_else(|| Error::internal(format!("no column {column} in the row")))?;
         Ok(self.values[at].as_ref())
+    }
+
+    /// The value as read, or null.
+    pub fn opt_value(&self, column: &str) -> Result<Option<Value>> {
+        Ok(self.value(column)?.cloned())
     }
 
     /// Text, or null.

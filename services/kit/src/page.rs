@@ -1,0 +1,122 @@
+//! Pages of a list: sealed tokens, sizes, and orders that never drop a row.
+//!
+//! Owns the token's secrecy and its binding to caller, method and question, and keyset paging. Refuses offsets: rows that come and
+//! go between two pages would be dropped or told twice.
+use aes_gcm_siv::{
+    Aes256GcmSiv, KeyInit as _, Nonce,
+    aead::{Aead as _, Payload},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    args,
+    clock::Clock,
+    db::Db,
+    error::{Error, PAGE_TOKEN_INVALID, Result},
+    serve::Call,
+};
+
+mod order;
+
+pub use order::{Cursor, OrderBy};
+
+/// Items of a page when the caller names no number.
+pub const SIZE_DEFAULT: usize = 50;
+/// Most items of a page.
+pub const SIZE_MAX: usize = 1_000;
+/// How long a token is good.
+const LIFE_US: i64 = 3 * 24 * 3600 * 1_000_000;
+/// Longest token that is looked at.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+const NONCE_BYTES: usize = 12;
+const KEY_NAME: &str = "page";
+
+/// Number of items for a requested page size; a negative one is refused by the contract's rules.
+pub fn size(requested: i32) -> usize {
+    match usize::try_from(requested) {
+        Ok(0) | Err(_) => SIZE_DEFAULT,
+        Ok(n) => n.min(SIZE_MAX),
+    }
+}
+
+/// Seals what the next page starts from, so that callers can neither read nor change it.
+#[derive(Clone)]
+pub struct Sealer {
+    cipher: Aes256GcmSiv,
+    clock: Clock,
+}
+
+impl Sealer {
+    /// The sealer of a database; its key is made once and shared by all who use the database.
+    pub async fn load(db: &Db) -> Result<Self> {
+        let fresh: [u8; 32] = rand::random();
+        let sql = "INSERT INTO seal_key (name, secret) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+        db.execute(sql, args![KEY_NAME, fresh.to_vec()]).await?;
+        let row = db.fetch_one("SELECT secret FROM seal_key WHERE name = $1", args![KEY_NAME]).await?;
+        let cipher = Aes256GcmSiv::new_from_slice(&row.bytes("secret")?)
+            .map_err(|_| Error::internal("the page key has a wrong length"))?;
+        Ok(Self { cipher, clock: Clock::system() })
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A token for the next page. `bound` is everything the question says besides the page: filter, order, parent.
+    pub fn seal(&self, call: &Call, bound: &str, cursor: &impl Serialize) -> String {
+        let mut plain = (self.clock.now_us() + LIFE_US).to_be_bytes().to_vec();
+        serde_json::to_writer(&mut plain, cursor).expect("a cursor has a JSON form");
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let payload = Payload { msg: &plain, aad: &associated(call, bound) };
+        let sealed =
+            self.cipher.encrypt(&Nonce::from(nonce), payload).expect("a cursor is far below the cipher's limit");
+        URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// What a token was made from; `None` for the first page. PAGE_TOKEN_INVALID if it is forged, expired, or another question's.
+    pub fn open<C: DeserializeOwned>(&self, call: &Call, bound: &str, token: &str) -> Result<Option<C>> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let cursor = self.unseal(call, bound, token).and_then(|plain| {
+            let (expires, cursor) = plain.split_first_chunk::<8>()?;
+            let fresh = i64::from_be_bytes(*expires) > self.clock.now_us();
+            if fresh { serde_json::from_slice(cursor).ok() } else { None }
+        });
+        cursor.map(Some).ok_or_else(invalid)
+    }
+
+    fn unseal(&self, call: &Call, bound: &str, token: &str) -> Option<Vec<u8>> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+        let payload = Payload { msg: sealed, aad: &associated(call, bound) };
+        self.cipher.decrypt(&Nonce::from(*nonce), payload).ok()
+    }
+}
+
+/// What a token is bound to. Lengths go before texts, so that no two questions run together.
+fn associated(call: &Call, bound: &str) -> Vec<u8> {
+    let mut all = b"slipway-page-v1".to_vec();
+    for part in [call.caller.principal.as_str(), call.method] {
+        all.extend((part.len() as u64).to_be_bytes());
+        all.extend(part.as_bytes());
+    }
+    all.extend(Sha256::digest(bound.as_bytes()));
+    all
+}
+
+fn invalid() -> Error {
+    Error::new(&PAGE_TOKEN_INVALID, "the page token is not valid for this request")
+        .violation("page_token", "must be the last answer's, for the same request")
+}
+
+#[cfg(test)]
+mod tests;
