@@ -109,7 +109,10 @@ impl Repo {
         match output.code {
             0 => {}
             1 => {
-                return Err(Error::new(&MERGE_CONFLICT, format!("{} does not merge into {}", merge.head, merge.branch)));
+                return Err(Error::new(
+                    &MERGE_CONFLICT,
+                    format!("{} does not merge into {}", merge.head, merge.branch),
+                ));
             }
             _ => return Err(self.explain(&output, &[&merge.expected, &merge.head]).await?),
         }

@@ -5,7 +5,7 @@
 use std::{future::Future, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture};
-use slipway_proto::resource::v1::{WatchEventsRequest, journal_service_client::JournalServiceClient};
+use slipway_proto::journal::v1::{WatchEventsRequest, journal_service_client::JournalServiceClient};
 
 use super::Stored;
 use crate::{
@@ -29,8 +29,14 @@ const ERROR_CHARS_MAX: usize = 500;
 /// Pulls a producer's events and applies each in one transaction with the consumer's position, until shutdown.
 ///
 /// `apply` does nothing but work in the transaction; it may be called again for an event whose transaction failed.
-pub async fn consume<F>(peers: Peers, db: Db, producer: &'static str, consumer: &'static str, shutdown: Shutdown, apply: F)
-where
+pub async fn consume<F>(
+    peers: Peers,
+    db: Db,
+    producer: &'static str,
+    consumer: &'static str,
+    shutdown: Shutdown,
+    apply: F,
+) where
     F: for<'a> Fn(&'a mut Tx, &'a Stored) -> BoxFuture<'a, Result<()>> + Send + Sync,
 {
     let applier = Applier::new(db, consumer, producer, apply);
@@ -43,7 +49,11 @@ where
         let ended = tokio::select! { ended = pull => ended, () = shutdown.wait() => return };
         if let Err(error) = ended {
             if error.is(&RESUME_TOKEN_EXPIRED) {
-                tracing::error!(producer, consumer, "events were lost to retention or restore; starting from the oldest kept");
+                tracing::error!(
+                    producer,
+                    consumer,
+                    "events were lost to retention or restore; starting from the oldest kept"
+                );
                 if let Err(error) = applier.rewind().await {
                     tracing::warn!(producer, consumer, ?error, "the position cannot be kept");
                 }
@@ -191,12 +201,14 @@ where
     async fn once(&self, event: &Stored) -> Result<Applied> {
         let mut tx = self.db.begin().await?;
         tx.set_traceparent(&event.traceparent);
-        let sql = "INSERT INTO consumed (consumer, event_id, applied_us) VALUES ($1, $2, NOW_US()) ON CONFLICT DO NOTHING";
+        let sql =
+            "INSERT INTO consumed (consumer, event_id, applied_us) VALUES ($1, $2, NOW_US()) ON CONFLICT DO NOTHING";
         let fresh = tx.execute(sql, args![&self.name, &event.event_id]).await? == 1;
         if fresh {
             (self.apply)(&mut tx, event).await?;
         }
-        tx.execute("DELETE FROM parked WHERE consumer = $1 AND event_id = $2", args![&self.name, &event.event_id]).await?;
+        tx.execute("DELETE FROM parked WHERE consumer = $1 AND event_id = $2", args![&self.name, &event.event_id])
+            .await?;
         advance(&mut tx, &self.name, event.seq).await?;
         tx.commit().await?;
         Ok(if fresh { Applied::Now } else { Applied::Before })

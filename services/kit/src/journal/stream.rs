@@ -4,14 +4,18 @@
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _};
-use slipway_proto::resource::v1::{
+use slipway_proto::journal::v1::{
     Event, WatchEventsRequest,
     journal_service_server::{JournalService, JournalServiceServer},
 };
 use tonic::{Request, Response, Status};
 
 use super::{Stored, check, follow};
-use crate::{authz::Facts, db::Db, serve::{self, Shutdown}};
+use crate::{
+    authz::Facts,
+    db::Db,
+    serve::{self, Shutdown},
+};
 
 /// The journal of one database as a gRPC service.
 pub struct JournalApi {
@@ -28,7 +32,10 @@ pub fn service(db: Db, shutdown: Shutdown) -> JournalServiceServer<JournalApi> {
 impl JournalService for JournalApi {
     type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
-    async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Result<Response<Self::WatchEventsStream>, Status> {
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let (call, request) = serve::accept(request)?;
         call.check(&Facts::default())?;
         check(&self.db, request.after).await?;

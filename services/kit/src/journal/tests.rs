@@ -25,7 +25,8 @@ async fn numbers_come_in_commit_order_without_gaps_whatever_rolls_back() {
         let db = &scratch.db;
         let shutdown = Shutdown::new();
         // A reader that follows from the start sees each number once, in order, while eight writers commit and roll back.
-        let reader = tokio::spawn(follow(db, 0, shutdown.clone()).take(120).map(|e| e.expect("event").seq).collect::<Vec<_>>());
+        let reader =
+            tokio::spawn(follow(db, 0, shutdown.clone()).take(120).map(|e| e.expect("event").seq).collect::<Vec<_>>());
         let mut tasks = tokio::task::JoinSet::new();
         for writer in 0..8usize {
             let db = db.clone();
@@ -92,10 +93,10 @@ async fn what_retention_removed_is_said_and_not_passed_over() {
 
 #[test]
 fn a_message_survives_its_event() {
-    use slipway_proto::resource::v1::{Event, WatchEventsRequest};
+    use slipway_proto::journal::v1::{Event, WatchEventsRequest};
     let message = Event { seq: 7, event_id: "ü".to_owned(), ..Event::default() };
     let event = event("k", &message);
-    assert_eq!((event.subject, event.payload_json.contains("eventId")), ("slipway.resource.v1.Event", true));
+    assert_eq!((event.subject, event.payload_json.contains("eventId")), ("slipway.journal.v1.Event", true));
     let mut stored = Stored {
         seq: 1,
         event_id: String::new(),

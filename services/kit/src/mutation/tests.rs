@@ -24,7 +24,11 @@ async fn change(db: &Db, call: &Call, answer: &str) -> Result<(String, bool)> {
         Begun::Fresh(m) => m,
     };
     m.tx().execute("INSERT INTO effect (answer) VALUES ($1)", args![answer]).await?;
-    journal::append(m.tx(), journal::NewEvent { subject: "x.v1.Made", key: "k".to_owned(), payload_json: "{}".to_owned() }).await?;
+    journal::append(
+        m.tx(),
+        journal::NewEvent { subject: "x.v1.Made", key: "k".to_owned(), payload_json: "{}".to_owned() },
+    )
+    .await?;
     m.commit(&answer, Change { resource: "environments/a", uid: "u", fields: &["spec", "ttl"] }).await?;
     Ok((answer.to_owned(), false))
 }
@@ -126,9 +130,13 @@ async fn an_expired_answer_counts_as_new_and_is_purged() {
         let (db, call) = (&scratch.db, call());
         change(db, &call, "first").await.expect("new");
         change(db, &self::call(), "kept").await.expect("new");
-        db.execute("UPDATE idempotency SET expires_us = 1 WHERE request_id = $1", args![&call.request_id]).await.expect("age");
+        db.execute("UPDATE idempotency SET expires_us = 1 WHERE request_id = $1", args![&call.request_id])
+            .await
+            .expect("age");
         assert!(!change(db, &call, "second").await.expect("new").1, "{}", scratch.engine);
-        db.execute("UPDATE idempotency SET expires_us = 1 WHERE request_id = $1", args![&call.request_id]).await.expect("age");
+        db.execute("UPDATE idempotency SET expires_us = 1 WHERE request_id = $1", args![&call.request_id])
+            .await
+            .expect("age");
         assert_eq!(purge(db).await.expect("purge"), 1);
         assert_eq!(count(db, "idempotency").await, 1);
     }
@@ -139,7 +147,11 @@ async fn without_its_audit_record_a_change_does_not_happen() {
     for scratch in each().await {
         let (db, call) = (&scratch.db, call());
         db.execute("ALTER TABLE audit RENAME TO audit_gone", vec![]).await.expect("break");
-        assert!(change(db, &call, "x").await.expect_err("no audit").is(&crate::error::AUDIT_UNAVAILABLE), "{}", scratch.engine);
+        assert!(
+            change(db, &call, "x").await.expect_err("no audit").is(&crate::error::AUDIT_UNAVAILABLE),
+            "{}",
+            scratch.engine
+        );
         assert_eq!((count(db, "effect").await, count(db, "journal").await, count(db, "idempotency").await), (0, 0, 0));
     }
 }

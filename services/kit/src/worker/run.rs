@@ -273,7 +273,7 @@ async fn one(db: &Db, handler: &dyn Handler, claim: &Claim, backoff: (Duration, 
 }
 
 /// Full jitter over a wait that doubles with each attempt.
-fn jitter((first, longest): (Duration, Duration), attempts: i64) -> Duration {
+pub(super) fn jitter((first, longest): (Duration, Duration), attempts: i64) -> Duration {
     let doubled = u32::try_from(attempts - 1).unwrap_or(0).min(20);
     first.saturating_mul(1 << doubled).min(longest).mul_f64(rand::random_range(0.0..=1.0))
 }

@@ -70,13 +70,17 @@ async fn an_item_is_handled_once_per_wish_and_then_forgotten() {
         let db = scratch.db.clone();
         let count = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&count);
-        let worker = Worker::new(&db).handle(KIND, 2, does(move |_| {
-            let seen = Arc::clone(&seen);
-            Box::pin(async move {
-                seen.fetch_add(1, Ordering::SeqCst);
-                Ok(Next::Done)
-            })
-        }));
+        let worker = Worker::new(&db).handle(
+            KIND,
+            2,
+            does(move |_| {
+                let seen = Arc::clone(&seen);
+                Box::pin(async move {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    Ok(Next::Done)
+                })
+            }),
+        );
         for id in ["a", "b", "c", "a"] {
             put(&db, id, 0).await;
         }
@@ -96,20 +100,24 @@ async fn a_wish_during_the_work_is_kept_and_epochs_only_rise() {
         let db = scratch.db.clone();
         let epochs = Arc::new(Mutex::new(Vec::new()));
         let (inner, seen) = (db.clone(), Arc::clone(&epochs));
-        let worker = Worker::new(&db).handle(KIND, 1, does(move |claim| {
-            let (db, seen) = (inner.clone(), Arc::clone(&seen));
-            Box::pin(async move {
-                let first = {
-                    let mut seen = seen.lock().expect("lock");
-                    seen.push(claim.epoch);
-                    seen.len() == 1
-                };
-                if first {
-                    put(&db, &claim.id, 0).await;
-                }
-                Ok(Next::Done)
-            })
-        }));
+        let worker = Worker::new(&db).handle(
+            KIND,
+            1,
+            does(move |claim| {
+                let (db, seen) = (inner.clone(), Arc::clone(&seen));
+                Box::pin(async move {
+                    let first = {
+                        let mut seen = seen.lock().expect("lock");
+                        seen.push(claim.epoch);
+                        seen.len() == 1
+                    };
+                    if first {
+                        put(&db, &claim.id, 0).await;
+                    }
+                    Ok(Next::Done)
+                })
+            }),
+        );
         put(&db, "a", 0).await;
         assert_eq!(worker.run_due().await.expect("run"), 2, "{}", scratch.engine);
         put(&db, "a", 0).await;
@@ -123,7 +131,8 @@ async fn a_wish_during_the_work_is_kept_and_epochs_only_rise() {
 async fn errors_back_off_and_a_parking_handler_parks_after_five_tries() {
     for scratch in scratch::each(&Migrations::none()).await {
         let db = scratch.db.clone();
-        let handler = Does(|_: &Claim| -> futures::future::BoxFuture<'_, _> { Box::pin(async { Err(Error::new(&NOT_FOUND, "gone")) }) }, true);
+        let mut handler = does(|_| Box::pin(async { Err(Error::new(&NOT_FOUND, "gone")) }));
+        handler.1 = true;
         let (zero, none) = (Duration::ZERO, Duration::ZERO);
         let worker = Worker::new(&db).handle(KIND, 1, handler).backoff(zero, none);
         put(&db, "a", 0).await;
@@ -144,10 +153,14 @@ async fn a_panic_is_an_error_and_another_look_comes_in_time() {
     for scratch in scratch::each(&Migrations::none()).await {
         let db = scratch.db.clone();
         let worker = Worker::new(&db)
-            .handle(KIND, 1, does(|claim| {
-                assert!(claim.id != "bad", "a defect");
-                Box::pin(async { Ok(Next::After(Duration::from_secs(60))) })
-            }))
+            .handle(
+                KIND,
+                1,
+                does(|claim| {
+                    assert!(claim.id != "bad", "a defect");
+                    Box::pin(async { Ok(Next::After(Duration::from_secs(60))) })
+                }),
+            )
             .backoff(Duration::from_secs(600), Duration::from_secs(600));
         put(&db, "bad", 0).await;
         put(&db, "good", 0).await;
@@ -165,15 +178,19 @@ async fn a_nudge_wakes_and_a_drain_gives_back_at_once() {
         let begun = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&begun);
         let worker = Worker::new(&db)
-            .handle(KIND, 4, does(move |claim| {
-                seen.fetch_add(1, Ordering::SeqCst);
-                Box::pin(async move {
-                    if claim.id == "slow" {
-                        std::future::pending::<()>().await;
-                    }
-                    Ok(Next::Done)
-                })
-            }))
+            .handle(
+                KIND,
+                4,
+                does(move |claim| {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    Box::pin(async move {
+                        if claim.id == "slow" {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok(Next::Done)
+                    })
+                }),
+            )
             .drain(Duration::from_millis(200));
         let shutdown = Shutdown::new();
         let running = tokio::spawn(worker.run(shutdown.clone()));
@@ -223,10 +240,14 @@ async fn what_a_killed_worker_had_is_taken_over_after_its_lease() {
         put(&db, "a", 0).await;
         until("begun", async || begun.load(Ordering::SeqCst) == 1).await;
         let inner = db.clone();
-        let heir = Worker::new(&db).handle(KIND, 1, does(move |claim| {
-            let db = inner.clone();
-            Box::pin(async move { write(&db, claim, "heir").await.map(|()| Next::Done) })
-        }));
+        let heir = Worker::new(&db).handle(
+            KIND,
+            1,
+            does(move |claim| {
+                let db = inner.clone();
+                Box::pin(async move { write(&db, claim, "heir").await.map(|()| Next::Done) })
+            }),
+        );
         assert_eq!(heir.run_due().await.expect("run"), 0, "held while its member beats");
         // Killed: nothing of it runs on, and nothing is given back.
         killed.shutdown_background();
@@ -257,7 +278,11 @@ async fn a_paused_worker_writes_nothing_when_it_wakes() {
                 sleeping.lock().expect("lock").recv().expect("woken");
                 let may_start = claim.may_start(Duration::ZERO);
                 let written = write(&db, &claim, "stale").await;
-                let text = format!("{:?} {:?}", may_start.map_err(|e| e.reason().name), written.as_ref().map_err(|e| e.reason().name));
+                let text = format!(
+                    "{:?} {:?}",
+                    may_start.map_err(|e| e.reason().name),
+                    written.as_ref().map_err(|e| e.reason().name)
+                );
                 *told.lock().expect("lock") = Some(text);
                 written.map(|()| Next::Done)
             }
@@ -265,10 +290,14 @@ async fn a_paused_worker_writes_nothing_when_it_wakes() {
         put(&db, "a", 0).await;
         until("asleep", async || outcome.lock().expect("lock").is_some()).await;
         let inner = db.clone();
-        let heir = Worker::new(&db).handle(KIND, 1, does(move |claim| {
-            let db = inner.clone();
-            Box::pin(async move { write(&db, claim, "heir").await.map(|()| Next::After(Duration::from_secs(600))) })
-        }));
+        let heir = Worker::new(&db).handle(
+            KIND,
+            1,
+            does(move |claim| {
+                let db = inner.clone();
+                Box::pin(async move { write(&db, claim, "heir").await.map(|()| Next::After(Duration::from_secs(600))) })
+            }),
+        );
         until("taken over", async || heir.run_due().await.expect("run") == 1).await;
         wake.send(()).expect("wake");
         let stale = r#"Err("STALE_EPOCH") Err("STALE_EPOCH")"#;
@@ -297,21 +326,26 @@ async fn many_workers_do_each_item_once() {
         let tasks: Vec<_> = (0..4)
             .map(|_| {
                 let inner = db.clone();
-                let worker = Worker::new(&db).handle(KIND, 3, does(move |claim| {
-                    let db = inner.clone();
-                    Box::pin(async move {
-                        // A contended row is nobody's defect.
-                        match write(&db, claim, &claim.id).await {
-                            Err(error) if error.is(&CONFLICT) => Ok(Next::After(Duration::ZERO)),
-                            other => other.map(|()| Next::Done),
-                        }
-                    })
-                }));
+                let worker = Worker::new(&db).handle(
+                    KIND,
+                    3,
+                    does(move |claim| {
+                        let db = inner.clone();
+                        Box::pin(async move {
+                            // A contended row is nobody's defect.
+                            match write(&db, claim, &claim.id).await {
+                                Err(error) if error.is(&CONFLICT) => Ok(Next::After(Duration::ZERO)),
+                                other => other.map(|()| Next::Done),
+                            }
+                        })
+                    }),
+                );
                 tokio::spawn(worker.run(shutdown.clone()))
             })
             .collect();
         until("all done", async || writes(&db).await.len() >= ITEMS).await;
-        until("queue empty", async || db.fetch_all("SELECT id FROM work", vec![]).await.expect("rows").is_empty()).await;
+        until("queue empty", async || db.fetch_all("SELECT id FROM work", vec![]).await.expect("rows").is_empty())
+            .await;
         shutdown.begin();
         for task in tasks {
             task.await.expect("worker");
