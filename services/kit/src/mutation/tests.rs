@@ -55,7 +55,8 @@ async fn a_repeat_gets_the_first_answer_and_has_no_effect() {
         assert_eq!(audit.text("trace_id").expect("t"), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(journal::read(db, 0, 9).await.expect("events")[0].traceparent, call.traceparent);
         // Another caller, or another method, with the same id is another request.
-        let other = Call { caller: Caller::service("bob"), ..call.clone() };
+        let mut other = call.clone();
+        other.caller = Caller::service("bob");
         assert!(!change(db, &other, "other").await.expect("new").1, "{}", scratch.engine);
     }
 }
@@ -65,7 +66,8 @@ async fn another_body_is_refused_and_a_secret_is_not_replayed() {
     for scratch in each().await {
         let (db, call) = (&scratch.db, call());
         change(db, &call, "first").await.expect("new");
-        let reused = Call { body_hash: "other".to_owned(), ..call };
+        let mut reused = call;
+        reused.body_hash = "other".to_owned();
         assert!(change(db, &reused, "x").await.expect_err("reuse").is(&REQUEST_ID_REUSED), "{}", scratch.engine);
         let secret = self::call();
         let Begun::Fresh(m) = Mutation::begin::<String>(db, &secret).await.expect("new") else { panic!("is new") };
@@ -117,7 +119,8 @@ async fn a_twin_waits_no_longer_than_its_deadline() {
     for scratch in each().await {
         let (db, call) = (&scratch.db, call());
         let Begun::Fresh(held) = Mutation::begin::<String>(db, &call).await.expect("new") else { panic!("is new") };
-        let hurried = Call { deadline: Instant::now() + Duration::from_millis(300), ..call.clone() };
+        let mut hurried = call.clone();
+        hurried.deadline = Instant::now() + Duration::from_millis(300);
         assert!(change(db, &hurried, "x").await.expect_err("waits").is(&OPERATION_IN_PROGRESS), "{}", scratch.engine);
         held.commit(&"held", Change::default()).await.expect("commit");
         assert_eq!(change(db, &call, "x").await.expect("replay"), ("held".to_owned(), true));
