@@ -1,1 +1,2 @@
-//! The scaffolding service.
+//! The scaffolding service: templates, their revisions, and durable runs that turn them into repositories.
+pub mod model;

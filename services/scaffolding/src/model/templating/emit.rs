@@ -86,7 +86,7 @@ impl<'r> Emitter<'r> {
     fn node(&mut self, node: &Node) -> Result<(), At> {
         match node {
             Node::Text(text) => {
-                let _ = write!(self.out.code, "{{{{ texts[{}] }}}}", self.out.texts.len());
+                let _ = write!(self.out.code, "{{{{ op_text(texts[{}]) }}}}", self.out.texts.len());
                 self.out.texts.push(text.clone());
             }
             Node::Output(value) => {

@@ -66,6 +66,14 @@ pub(super) struct At {
     pub offset: usize,
 }
 
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for At {}
+
 impl At {
     pub fn syntax(offset: usize, message: impl Into<String>) -> At {
         At { code: Code::Syntax, message: message.into(), offset }

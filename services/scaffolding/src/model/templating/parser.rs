@@ -8,7 +8,7 @@ use super::lexer::{Tok, Token};
 /// Nesting of expressions and of blocks.
 pub(super) const MAX_DEPTH: usize = 64;
 /// Operators, members, calls and filters in one output or tag.
-const MAX_OPERATIONS: usize = 250;
+const MAX_OPERATIONS: usize = 100;
 
 pub(super) struct Parser<'t> {
     tokens: &'t [Token],
