@@ -56,7 +56,7 @@ pub(super) fn expression(expr: &Expr, roots: &[&str], lenient: bool) -> Result<E
 }
 
 /// Global functions a template may call by name.
-const GLOBALS: [&str; 3] = ["range", "cycler", "joiner"];
+const GLOBALS: [&str; 5] = ["range", "cycler", "joiner", "always", "failure"];
 
 impl<'r> Emitter<'r> {
     fn new(roots: &'r [&'r str], lenient: bool) -> Self {

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use minijinja::value::{Rest, Value};
@@ -38,6 +38,7 @@ struct Meter {
     last: AtomicUsize,
     warnings: Mutex<Vec<(usize, String)>>,
     lenient: bool,
+    failed: AtomicBool,
 }
 
 impl Meter {
@@ -86,6 +87,10 @@ impl Call<'_> {
 
     pub fn lenient(&self) -> bool {
         self.meter.lenient
+    }
+
+    pub fn failed(&self) -> bool {
+        self.meter.failed.load(Ordering::Relaxed)
     }
 
     pub fn warn(&self, at: usize, message: String) {
@@ -169,6 +174,11 @@ impl Engine {
         self.forget(name);
         self.roots.push(name.to_owned());
         self.context.push((format!("r_{name}"), value));
+    }
+
+    /// Says whether an earlier step failed, which `failure()` answers.
+    pub fn set_failed(&self, failed: bool) {
+        self.meter.failed.store(failed, Ordering::Relaxed);
     }
 
     /// Takes a root away.

@@ -39,6 +39,8 @@ pub(super) const OPERATORS: &[(&str, Op)] = &[
     ("op_is", is),
     ("op_method", methods::call),
     ("op_call", methods::call_object),
+    ("op_always", |_| Ok(Value::from(true))),
+    ("op_failure", |c| Ok(Value::from(c.failed()))),
     ("op_range", range),
     ("op_cycler", |c| Ok(methods::cycler(c.args.clone()))),
     ("op_joiner", |c| Ok(methods::joiner(if c.args.is_empty() { ",".to_owned() } else { text(c.get(0))? }))),
