@@ -34,7 +34,13 @@ fn rendered(template: &Template, files: &Files, given: &Map<String, Json>) -> Fi
     let checked = parameters::check(&template.pages, given);
     assert_eq!(checked.violations, []);
     let steps = Run::steps_of(template);
-    let scene = context::Scene { template, parameters: &checked.values, run: "r", initiator: "user:default/ann", steps: &steps };
+    let scene = context::Scene {
+        template,
+        parameters: &checked.values,
+        run: "r",
+        initiator: "user:default/ann",
+        steps: &steps,
+    };
     let input = context::input(&context::engine(&scene), &template.steps[0]).expect("the input renders");
     let mut workspace = Files::new();
     action::local("fetch:template", &input, template, files, &mut workspace).expect("renders").expect("is local");
@@ -73,7 +79,9 @@ fn every_parameter_set_renders_twice_to_equal_bytes_without_leftovers() {
 #[test]
 fn every_mistake_is_told_at_once() {
     let template = Template::parse(&golden_path()).expect("parses");
-    let given = object(json!({"name": "Bad_Name", "title": "", "owner": "payments", "tier": "gold", "description": "x", "nope": 1}));
+    let given = object(
+        json!({"name": "Bad_Name", "title": "", "owner": "payments", "tier": "gold", "description": "x", "nope": 1}),
+    );
     let violations = parameters::check(&template.pages, &given).violations;
     let fields: std::collections::BTreeSet<_> = violations.iter().map(|(f, _)| f.as_str()).collect();
     let want = ["parameters.name", "parameters.nope", "parameters.system", "parameters.tier", "parameters.title"];
@@ -98,7 +106,10 @@ fn defaults_reach_nested_objects_and_chosen_branches() {
     assert_eq!(checked.violations, []);
     assert_eq!(Json::Object(checked.values), json!({"database": "postgres", "size": {"cpu": 2}, "version": 17}));
     let checked = parameters::check(&pages, &object(json!({"size": {"cpu": 1, "gpu": 1}})));
-    assert_eq!(checked.violations, [("parameters.size.gpu".to_owned(), "/size/gpu: is not a parameter of this template".to_owned())]);
+    assert_eq!(
+        checked.violations,
+        [("parameters.size.gpu".to_owned(), "/size/gpu: is not a parameter of this template".to_owned())]
+    );
     let complete = parameters::complete(&pages, &Map::new());
     assert_eq!(complete.get("version"), Some(&Json::Null));
 }
@@ -149,8 +160,15 @@ fn conditional_paths_raw_copies_and_existing_files_follow_the_rules() {
     };
     let mut workspace = Files::from([("kept.txt".to_owned(), File::plain("old"))]);
     skeleton::render(&tree, &input, false, &mut workspace).expect("renders");
-    let got: Vec<_> = workspace.iter().map(|(p, f)| (p.as_str(), String::from_utf8_lossy(&f.content).into_owned())).collect();
-    let want = [("bin", "\0${{ nope }}"), ("kept.txt", "old"), ("on.txt", "x"), ("pay.md", "# pay\n"), ("raw/pay.tpl", "${{ nothing }}")];
+    let got: Vec<_> =
+        workspace.iter().map(|(p, f)| (p.as_str(), String::from_utf8_lossy(&f.content).into_owned())).collect();
+    let want = [
+        ("bin", "\0${{ nope }}"),
+        ("kept.txt", "old"),
+        ("on.txt", "x"),
+        ("pay.md", "# pay\n"),
+        ("raw/pay.tpl", "${{ nothing }}"),
+    ];
     assert_eq!(got, want.map(|(p, c)| (p, c.to_owned())));
     let escape = FetchTemplate { values: object(json!({"on": true, "off": false, "name": "../../x"})), ..input };
     assert!(skeleton::render(&tree, &escape, false, &mut Files::new()).is_err());
@@ -179,9 +197,13 @@ spec:
     - id: d
       action: debug:log
 "#;
-    let tree: Files = [("template.yaml", yaml), ("s/x.txt", "a\n${{ values.nope }}"), ("s/.github/workflows/ci.yaml", "a: ${{ github.sha }}")]
-        .map(|(p, c)| (p.to_owned(), File::plain(c)))
-        .into();
+    let tree: Files = [
+        ("template.yaml", yaml),
+        ("s/x.txt", "a\n${{ values.nope }}"),
+        ("s/.github/workflows/ci.yaml", "a: ${{ github.sha }}"),
+    ]
+    .map(|(p, c)| (p.to_owned(), File::plain(c)))
+    .into();
     let (template, findings) = lint::lint(&tree);
     assert!(template.is_none());
     let codes: Vec<_> = findings.iter().map(|f| (f.code.as_str(), f.path.as_str(), f.line)).collect();

@@ -90,7 +90,10 @@ const EQUAL: &[(&str, &str)] = &[
     ("{% for a, b in [[1, 2], [3, 4]] %}${{ a }}-${{ b }} {% endfor %}", "1-2 3-4 "),
     ("{% for x in values.none %}a{% else %}none{% endfor %}", "none"),
     ("{% for x in values.unset %}a{% else %}none{% endfor %}", "none"),
-    ("{% for x in ['a', 'b', 'c'] %}${{ loop.index }}${{ loop.index0 }}${{ loop.first }}${{ loop.last }} {% endfor %}", "10truefalse 21falsefalse 32falsetrue "),
+    (
+        "{% for x in ['a', 'b', 'c'] %}${{ loop.index }}${{ loop.index0 }}${{ loop.first }}${{ loop.last }} {% endfor %}",
+        "10truefalse 21falsefalse 32falsetrue ",
+    ),
     ("{% for x in [1, 2] %}${{ loop.revindex }}${{ loop.revindex0 }}${{ loop.length }}{% endfor %}", "212102"),
     ("{% for i in range(3) %}${{ i }}{% endfor %}", "012"),
     ("{% for i in range(1, 7, 2) %}${{ i }}{% endfor %}", "135"),
@@ -102,7 +105,10 @@ const EQUAL: &[(&str, &str)] = &[
     ("{% set x = 0 %}{% for i in [1, 2] %}{% set x = x + i %}{% endfor %}${{ x }}", "3"),
     ("{% if true %}{% set x = 5 %}{% endif %}${{ x }}", "5"),
     ("{% set x %}a${{ values.n }}{% endset %}${{ x }}!", "a3!"),
-    ("{% macro m(a, b='d') %}${{ a }}-${{ b }}{% endmacro %}${{ m(1) }} ${{ m(1, 2) }} ${{ m(b=3, a=4) }}", "1-d 1-2 4-3"),
+    (
+        "{% macro m(a, b='d') %}${{ a }}-${{ b }}{% endmacro %}${{ m(1) }} ${{ m(1, 2) }} ${{ m(b=3, a=4) }}",
+        "1-d 1-2 4-3",
+    ),
     ("{% macro w() %}<${{ caller() }}>{% endmacro %}{% call w() %}in{% endcall %}", "<in>"),
     ("{% filter upper %}a${{ values.name }}{% endfilter %}", "APAYMENTS"),
     ("{% set c = cycler('a', 'b') %}${{ c.next() }}${{ c.next() }}${{ c.next() }}${{ c.current }}", "abaa"),
@@ -127,7 +133,10 @@ const EQUAL: &[(&str, &str)] = &[
     ("${{ [1,2,3] | batch(2, 0) | dump }}", "[[1,2],[3,0]]"),
     ("${{ 'hELLO wORLD' | capitalize }}", "Hello world"),
     ("[${{ 'ab' | center(6) }}]", "[  ab  ]"),
-    ("${{ values.unset | default('d') }} ${{ values.empty | default('d') }}| ${{ values.empty | default('d', true) }}", "d | d"),
+    (
+        "${{ values.unset | default('d') }} ${{ values.empty | default('d') }}| ${{ values.empty | default('d', true) }}",
+        "d | d",
+    ),
     ("${{ values.obj.missing | default('d') }}", "d"),
     ("${{ {b: 1, A: 2} | dictsort | dump }}", "[[\"A\",2],[\"b\",1]]"),
     ("${{ {b: 1, a: 2} | dictsort(false, 'value') | dump }}", "[[\"b\",1],[\"a\",2]]"),
@@ -153,29 +162,44 @@ const EQUAL: &[(&str, &str)] = &[
     ("${{ [{a: true, n: 1}, {a: false, n: 2}] | rejectattr('a') | join(',', 'n') }}", "2"),
     ("${{ 'aaa' | replace('a', 'b') }} ${{ 'aaa' | replace('a', 'b', 2) }}", "bbb bba"),
     ("${{ 'abc' | reverse }} ${{ [1, 2] | reverse }}", "cba 2,1"),
-    ("${{ 4.5 | round }} ${{ 4.56 | round(1) }} ${{ 4.1 | round(0, 'ceil') }} ${{ 4.9 | round(0, 'floor') }}", "5 4.6 5 4"),
+    (
+        "${{ 4.5 | round }} ${{ 4.56 | round(1) }} ${{ 4.1 | round(0, 'ceil') }} ${{ 4.9 | round(0, 'floor') }}",
+        "5 4.6 5 4",
+    ),
     ("${{ [1,2,3,4,5] | slice(3) | dump }}", "[[1,2],[3,4],[5]]"),
-    ("${{ values.words | sort }} ${{ values.words | sort(true) }} ${{ values.words | sort(false, true) }}", "A,b,c c,b,A A,b,c"),
+    (
+        "${{ values.words | sort }} ${{ values.words | sort(true) }} ${{ values.words | sort(false, true) }}",
+        "A,b,c c,b,A A,b,c",
+    ),
     ("${{ values.people | sort(true, false, 'age') | join(',', 'name') }}", "eve,bob,ann"),
     ("${{ 3 | string }}${{ values.name | safe }}", "3payments"),
     ("${{ '<p>a  <b>b</b></p>' | striptags }}", "a b"),
     ("${{ [1, 2, 3] | sum }} ${{ values.people | sum('age') }} ${{ values.people | sum('age', 10) }}", "6 12 22"),
     ("${{ 'hello wORLD' | title }}", "Hello World"),
     ("${{ '  a ' | trim }}|", "a|"),
-    ("${{ 'foo bar baz' | truncate(8) }} ${{ 'foo bar baz' | truncate(8, true) }} ${{ 'foo bar baz' | truncate(8, true, '') }}", "foo bar... foo bar ... foo bar "),
+    (
+        "${{ 'foo bar baz' | truncate(8) }} ${{ 'foo bar baz' | truncate(8, true) }} ${{ 'foo bar baz' | truncate(8, true, '') }}",
+        "foo bar... foo bar ... foo bar ",
+    ),
     ("${{ 'a b&c' | urlencode }} ${{ {a: 'x y', b: 1} | urlencode }}", "a%20b%26c a=x%20y&b=1"),
     ("${{ 'see http://x.org/a now' | urlize }}", "see <a href=\"http://x.org/a\">http://x.org/a</a> now"),
     ("${{ values.text | wordcount }}", "3"),
     ("${{ values.repoUrl | parseRepoUrl | dump }}", "{\"host\":\"github.com\",\"owner\":\"acme\",\"repo\":\"pay\"}"),
     ("${{ values.repoUrl | projectSlug }}", "acme/pay"),
     ("${{ 'group:default/pay' | parseEntityRef | pick('name') }}", "pay"),
-    ("${{ 'pay' | parseEntityRef({defaultKind: 'group'}) | dump }}", "{\"kind\":\"group\",\"namespace\":\"default\",\"name\":\"pay\"}"),
+    (
+        "${{ 'pay' | parseEntityRef({defaultKind: 'group'}) | dump }}",
+        "{\"kind\":\"group\",\"namespace\":\"default\",\"name\":\"pay\"}",
+    ),
     ("${{ values.obj | pick('a.deep') }}", "x"),
     // tests
     ("${{ values.n is odd }}${{ values.n is even }}${{ values.n is divisibleby(3) }}", "truefalsetrue"),
     ("${{ values.unset is defined }}${{ values.name is defined }}${{ values.unset is none }}", "falsetruetrue"),
     ("${{ values.obj.missing is defined }}", "false"),
-    ("${{ values.n is number }}${{ values.name is string }}${{ values.obj is mapping }}${{ values.l is iterable }}", "truetruetruetrue"),
+    (
+        "${{ values.n is number }}${{ values.name is string }}${{ values.obj is mapping }}${{ values.l is iterable }}",
+        "truetruetruetrue",
+    ),
     ("${{ values.n is gt(2) }}${{ values.n is not eq(3) }}", "truefalse"),
     ("${{ 'a' is lower }}${{ 'A' is upper }}${{ '' is falsy }}${{ 1 is truthy }}", "truetruetruetrue"),
 ];
@@ -241,7 +265,13 @@ const ERRORS: &[(&str, Code, usize, usize, &str)] = &[
     ("{% for x in 3 %}{% endfor %}", Code::InvalidOperation, 1, 13, "loop"),
     ("${{ 'x' | parseEntityRef }}", Code::InvalidOperation, 1, 11, "reference"),
     ("{% for i in range(9000000) %}{% endfor %}", Code::RenderLimit, 1, 13, "bytes"),
-    ("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", Code::RenderLimit, 1, 39, "exceed"),
+    (
+        "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+        Code::RenderLimit,
+        1,
+        39,
+        "exceed",
+    ),
     ("{% macro m() %}${{ m() }}{% endmacro %}${{ m() }}", Code::RenderLimit, 1, 1, "deep"),
     ("${{ 'ab'.repeat(90000000) }}", Code::RenderLimit, 1, 10, "bytes"),
     ("{% for i in range(3000) %}${{ 'x'.repeat(4000) }}{% endfor %}", Code::RenderLimit, 1, 35, "output"),
@@ -289,7 +319,10 @@ fn failures_name_code_and_place() {
             Ok(rendered) => wrong.push(format!("{source} rendered {:?}", rendered.text)),
             Err(fault) => {
                 if (fault.code, fault.line, fault.column) != (*code, *line, *column) || !fault.message.contains(word) {
-                    wrong.push(format!("{source}\n  want {code:?} {line}:{column} {word}\n  got  {:?} {fault}", fault.code));
+                    wrong.push(format!(
+                        "{source}\n  want {code:?} {line}:{column} {word}\n  got  {:?} {fault}",
+                        fault.code
+                    ));
                 }
             }
         }

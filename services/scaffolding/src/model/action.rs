@@ -33,7 +33,17 @@ pub const ACTIONS: [Action; 6] = [
         description: "Registers the catalog file of a repository and waits until its entity is served.",
         effects: "Registers a location in the catalog.",
         permission: "locations.register",
-        input: || object(&[("repoContentsUrl", text()), ("catalogInfoPath", text()), ("catalogInfoUrl", text()), ("optional", flag())], &[]),
+        input: || {
+            object(
+                &[
+                    ("repoContentsUrl", text()),
+                    ("catalogInfoPath", text()),
+                    ("catalogInfoUrl", text()),
+                    ("optional", flag()),
+                ],
+                &[],
+            )
+        },
         output: || object(&[("entityRef", text()), ("catalogInfoUrl", text()), ("location", text())], &[]),
     },
     Action {
@@ -74,7 +84,12 @@ pub const ACTIONS: [Action; 6] = [
         effects: "Creates a repository at the source provider and pushes its first commit.",
         permission: "runs.create",
         input: publish_schema,
-        output: || object(&[("remoteUrl", text()), ("repoContentsUrl", text()), ("commitHash", text()), ("repository", text())], &[]),
+        output: || {
+            object(
+                &[("remoteUrl", text()), ("repoContentsUrl", text()), ("commitHash", text()), ("repository", text())],
+                &[],
+            )
+        },
     },
 ];
 
@@ -160,7 +175,9 @@ impl Publish {
             return Ok(self.repository.clone());
         }
         let query = self.repo_url.split_once('?').map(|(_, q)| q).unwrap_or_default();
-        let part = |key: &str| url::form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned());
+        let part = |key: &str| {
+            url::form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == key).map(|(_, v)| v.into_owned())
+        };
         match (part("owner"), part("repo")) {
             (Some(owner), Some(repo)) => Ok(format!("{owner}/{repo}")),
             _ => Err(invalid("name the repository as `repository: owner/name`, or by `repoUrl`")),
@@ -208,7 +225,8 @@ pub struct Log {
 /// INVALID_INPUT with the key that is wrong.
 pub fn input<T: DeserializeOwned>(input: &Map<String, Json>) -> Result<T, Failure> {
     // A key without a value is a key left out, as a template writes it for an unset parameter.
-    let given: Map<String, Json> = input.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let given: Map<String, Json> =
+        input.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
     serde_json::from_value(Json::Object(given)).map_err(|e| invalid(&e.to_string()))
 }
 
@@ -233,7 +251,13 @@ pub struct Done {
 ///
 /// # Errors
 /// Why it failed.
-pub fn local(action: &str, given: &Map<String, Json>, template: &Template, tree: &Files, workspace: &mut Files) -> Result<Option<Done>, Failure> {
+pub fn local(
+    action: &str,
+    given: &Map<String, Json>,
+    template: &Template,
+    tree: &Files,
+    workspace: &mut Files,
+) -> Result<Option<Done>, Failure> {
     let nothing = Json::Object(Map::new());
     Ok(Some(match action {
         "fetch:template" => {

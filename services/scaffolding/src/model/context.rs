@@ -68,7 +68,10 @@ pub fn iterations(engine: &Engine, step: &Step) -> Result<Vec<Option<Json>>, Fai
         _ => return Err(super::action::invalid("`each` must give a list or an object")),
     };
     if items.len() > ITERATIONS_MAX {
-        return Err(super::action::invalid(&format!("`each` gives {} items, at most {ITERATIONS_MAX} are taken", items.len())));
+        return Err(super::action::invalid(&format!(
+            "`each` gives {} items, at most {ITERATIONS_MAX} are taken",
+            items.len()
+        )));
     }
     Ok(items)
 }
@@ -136,7 +139,10 @@ fn list<T: serde::de::DeserializeOwned>(engine: &Engine, place: &str, value: &Js
         let rendered = engine.json(place, &Json::Object(item)).map_err(|f| failure(&f))?;
         let texts = rendered.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null());
         let texts: Map<String, Json> = texts.map(|(k, v)| (k.clone(), v.clone())).collect();
-        all.push(serde_json::from_value(Json::Object(texts)).map_err(|e| super::action::invalid(&format!("{place}: {e}")))?);
+        all.push(
+            serde_json::from_value(Json::Object(texts))
+                .map_err(|e| super::action::invalid(&format!("{place}: {e}")))?,
+        );
     }
     Ok(all)
 }

@@ -64,7 +64,11 @@ pub struct Entry {
 /// The manifest of a tree, ordered by path.
 #[must_use]
 pub fn manifest(files: &Files) -> Vec<Entry> {
-    let entry = |(path, file): (&String, &File)| Entry { path: path.clone(), executable: file.executable, sha256: file.sha256() };
+    let entry = |(path, file): (&String, &File)| Entry {
+        path: path.clone(),
+        executable: file.executable,
+        sha256: file.sha256(),
+    };
     files.iter().map(entry).collect()
 }
 
@@ -111,7 +115,8 @@ pub fn as_text(content: &[u8]) -> Option<&str> {
 #[must_use]
 pub fn matches(pattern: &str, path: &str) -> bool {
     let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
-    let pattern = if let Some(folder) = pattern.strip_suffix('/') { format!("{folder}/**") } else { pattern.to_owned() };
+    let pattern =
+        if let Some(folder) = pattern.strip_suffix('/') { format!("{folder}/**") } else { pattern.to_owned() };
     segments(&pattern.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>())
 }
 

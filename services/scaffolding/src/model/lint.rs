@@ -71,13 +71,25 @@ impl Lint<'_> {
     fn schema(&mut self, pointer: &str, schema: &Map<String, Json>) {
         let is = |key: &str, value: &str| schema.get(key).and_then(Json::as_str) == Some(value);
         if is("ui:widget", "password") || is("ui:field", "Secret") {
-            self.add(Severity::Error, "SECRET_IN_PARAMETERS", format!("{pointer}: parameters are not secret; bind secrets to the service later"));
+            self.add(
+                Severity::Error,
+                "SECRET_IN_PARAMETERS",
+                format!("{pointer}: parameters are not secret; bind secrets to the service later"),
+            );
         }
         if schema.contains_key("slipway:when") {
-            self.add(Severity::Error, "NOT_SUPPORTED", format!("{pointer}: `slipway:when` is not supported by this version of the platform"));
+            self.add(
+                Severity::Error,
+                "NOT_SUPPORTED",
+                format!("{pointer}: `slipway:when` is not supported by this version of the platform"),
+            );
         }
         if schema.get("$ref").and_then(Json::as_str).is_some_and(|r| !r.starts_with('#')) {
-            self.add(Severity::Error, "SCHEMA_INVALID", format!("{pointer}: `$ref` may only point into the same schema"));
+            self.add(
+                Severity::Error,
+                "SCHEMA_INVALID",
+                format!("{pointer}: `$ref` may only point into the same schema"),
+            );
         }
     }
 
@@ -85,7 +97,11 @@ impl Lint<'_> {
         let template = self.template;
         for (index, step) in template.steps.iter().enumerate() {
             let Some(action) = action::find(&step.action) else {
-                self.add(Severity::Error, "ACTION_UNKNOWN", format!("step {}: there is no action `{}`", step.id, step.action));
+                self.add(
+                    Severity::Error,
+                    "ACTION_UNKNOWN",
+                    format!("step {}: there is no action `{}`", step.id, step.action),
+                );
                 continue;
             };
             self.input_keys(step, &(action.input)());
@@ -110,11 +126,19 @@ impl Lint<'_> {
     fn input_keys(&mut self, step: &Step, schema: &Json) {
         let known = schema["properties"].as_object().cloned().unwrap_or_default();
         for key in step.input.keys().filter(|k| !known.contains_key(*k)) {
-            self.add(Severity::Error, "INPUT_UNKNOWN", format!("step {}: `{}` takes no input `{key}`", step.id, step.action));
+            self.add(
+                Severity::Error,
+                "INPUT_UNKNOWN",
+                format!("step {}: `{}` takes no input `{key}`", step.id, step.action),
+            );
         }
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
             if !step.input.contains_key(key) {
-                self.add(Severity::Error, "INPUT_MISSING", format!("step {}: `{}` needs the input `{key}`", step.id, step.action));
+                self.add(
+                    Severity::Error,
+                    "INPUT_MISSING",
+                    format!("step {}: `{}` needs the input `{key}`", step.id, step.action),
+                );
             }
         }
     }
@@ -122,7 +146,9 @@ impl Lint<'_> {
     fn strings(&mut self, place: &str, value: &Json, roots: &[&str], earlier: &[Step]) {
         match value {
             Json::String(source) => self.string(place, source, roots, earlier),
-            Json::Array(items) => items.iter().enumerate().for_each(|(i, v)| self.strings(&format!("{place}/{i}"), v, roots, earlier)),
+            Json::Array(items) => {
+                items.iter().enumerate().for_each(|(i, v)| self.strings(&format!("{place}/{i}"), v, roots, earlier))
+            }
             Json::Object(map) => map.iter().for_each(|(k, v)| {
                 self.string(&format!("{place}/{k}"), k, roots, earlier);
                 self.strings(&format!("{place}/{k}"), v, roots, earlier);
@@ -178,7 +204,8 @@ impl Lint<'_> {
             return;
         }
         let folder = format!("{}/", url.trim_start_matches("./").trim_matches('/'));
-        let declared: BTreeSet<String> = plain("values").as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
+        let declared: BTreeSet<String> =
+            plain("values").as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
         let syntax = Syntax { cookiecutter: shape.cookiecutter_compat, ..Syntax::default() };
         let files = self.files;
         for (path, file) in files.iter().filter(|(p, _)| p.starts_with(&folder)) {
@@ -202,11 +229,13 @@ impl Lint<'_> {
                 let unknown = found.members.iter().filter(|u| !u.key.is_empty() && !declared.contains(&u.key));
                 for Use { root, key, line, column } in unknown.filter(|_| !self.template.lenient) {
                     let message = format!("`{root}.{key}` is not among the values of the step");
-                    self.findings.push(Finding::new(Severity::Error, "UNDECLARED_NAME", path, message).at(*line, *column));
+                    self.findings
+                        .push(Finding::new(Severity::Error, "UNDECLARED_NAME", path, message).at(*line, *column));
                 }
                 for (line, column) in found.mixed_comparisons {
                     let message = "a text is never equal to a number here";
-                    self.findings.push(Finding::new(Severity::Warning, "MIXED_COMPARISON", path, message).at(line, column));
+                    self.findings
+                        .push(Finding::new(Severity::Warning, "MIXED_COMPARISON", path, message).at(line, column));
                 }
             }
         }
@@ -217,7 +246,9 @@ impl Lint<'_> {
             return;
         }
         for (i, line) in text.lines().enumerate() {
-            if ["${{ github.", "${{ secrets.", "${{ matrix."].iter().any(|w| line.contains(w)) && !text.contains("{% raw") {
+            if ["${{ github.", "${{ secrets.", "${{ matrix."].iter().any(|w| line.contains(w))
+                && !text.contains("{% raw")
+            {
                 let message = "this belongs to the workflow, not to the template: list the file under copyWithoutTemplating, or use raw";
                 self.findings.push(Finding::new(Severity::Error, "WORKFLOW_EXPRESSION", path, message).at(i + 1, 1));
             }
@@ -233,16 +264,23 @@ impl Lint<'_> {
     }
 
     fn ownership(&mut self) {
-        let folders: Vec<String> = self.template.steps.iter().filter(|s| s.action.starts_with("fetch:")).filter_map(folder_of).collect();
+        let folders: Vec<String> =
+            self.template.steps.iter().filter(|s| s.action.starts_with("fetch:")).filter_map(folder_of).collect();
         if folders.is_empty() {
             return;
         }
-        let all: Vec<&str> = folders.iter().flat_map(|f| self.files.keys().filter_map(move |p| p.strip_prefix(f.as_str()))).collect();
+        let all: Vec<&str> =
+            folders.iter().flat_map(|f| self.files.keys().filter_map(move |p| p.strip_prefix(f.as_str()))).collect();
         for (pattern, _) in &self.template.ownership {
             // A path with a condition in its name matches by what stands around the condition.
             let hit = all.iter().any(|p| matches(pattern, p) || p.contains("{%") && matches(pattern, &plain_name(p)));
             if !hit && !pattern.starts_with(".slipway/") {
-                self.findings.push(Finding::new(Severity::Warning, "OWNERSHIP_EMPTY", DOCUMENT, format!("ownership `{pattern}` matches no file")));
+                self.findings.push(Finding::new(
+                    Severity::Warning,
+                    "OWNERSHIP_EMPTY",
+                    DOCUMENT,
+                    format!("ownership `{pattern}` matches no file"),
+                ));
             }
         }
     }

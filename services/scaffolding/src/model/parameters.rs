@@ -156,7 +156,9 @@ fn chosen(schema: &Map<String, Json>, values: &Map<String, Json>) -> Vec<Map<Str
     let instance = Json::Object(values.clone());
     let holds = |s: &Json| compile_any(s).is_some_and(|v| v.is_valid(&instance));
     let mut branches = Vec::new();
-    branches.extend(schema.get("allOf").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object).cloned());
+    branches.extend(
+        schema.get("allOf").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_object).cloned(),
+    );
     if let Some(condition) = schema.get("if") {
         let branch = schema.get(if holds(condition) { "then" } else { "else" });
         branches.extend(branch.and_then(Json::as_object).cloned());

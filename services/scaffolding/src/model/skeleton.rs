@@ -94,13 +94,22 @@ pub fn copy(template: &Files, input: &FetchPlain, workspace: &mut Files) -> Resu
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn render(template: &Files, input: &FetchTemplate, lenient: bool, workspace: &mut Files) -> Result<Written, Refusal> {
+pub fn render(
+    template: &Files,
+    input: &FetchTemplate,
+    lenient: bool,
+    workspace: &mut Files,
+) -> Result<Written, Refusal> {
     let mut engine = Engine::new(lenient);
     engine.declare("values", &input.values);
     if input.cookiecutter_compat {
         engine.declare("cookiecutter", &input.values);
     }
-    let syntax = Syntax { cookiecutter: input.cookiecutter_compat, trim_blocks: input.trim_blocks, lstrip_blocks: input.lstrip_blocks };
+    let syntax = Syntax {
+        cookiecutter: input.cookiecutter_compat,
+        trim_blocks: input.trim_blocks,
+        lstrip_blocks: input.lstrip_blocks,
+    };
     let extension = extension(input)?;
     let mut written = Written::default();
     let (mut bytes, mut seen) = (0, std::collections::BTreeSet::new());

@@ -144,7 +144,12 @@ struct Reader {
 
 impl Reader {
     fn wrong(&mut self, pointer: &str, message: impl std::fmt::Display) {
-        self.findings.push(Finding::new(Severity::Error, "TEMPLATE_INVALID", DOCUMENT, format!("{pointer}: {message}")));
+        self.findings.push(Finding::new(
+            Severity::Error,
+            "TEMPLATE_INVALID",
+            DOCUMENT,
+            format!("{pointer}: {message}"),
+        ));
     }
 
     fn object<'j>(&mut self, parent: &'j Json, key: &str, pointer: &str) -> Map<String, Json> {
@@ -164,7 +169,10 @@ impl Reader {
             Some(Json::Number(number)) if !required => number.to_string(),
             None | Some(Json::Null) if !required => String::new(),
             _ => {
-                self.wrong(&format!("{pointer}/{key}"), if required { "must be a text that is not empty" } else { "must be a text" });
+                self.wrong(
+                    &format!("{pointer}/{key}"),
+                    if required { "must be a text that is not empty" } else { "must be a text" },
+                );
                 String::new()
             }
         }
@@ -196,7 +204,10 @@ impl Reader {
         let annotations = Json::Object(self.object(&metadata, "annotations", "/metadata"));
         let id = self.text(&metadata, "name", "/metadata", true).to_lowercase();
         if !is_id(&id) {
-            self.wrong("/metadata/name", "must have 1 to 63 letters, digits, `-`, `_`, `.` and begin and end with a letter or digit");
+            self.wrong(
+                "/metadata/name",
+                "must have 1 to 63 letters, digits, `-`, `_`, `.` and begin and end with a letter or digit",
+            );
         }
         let title = self.text(&metadata, "title", "/metadata", false);
         let (version, locked) = self.version(&slipway, &annotations);
@@ -222,7 +233,8 @@ impl Reader {
     fn version(&mut self, slipway: &Json, annotations: &Json) -> (semver::Version, bool) {
         let stated = self.text(slipway, "version", "/spec/slipway", false);
         let locked = !stated.is_empty();
-        let text = if locked { stated } else { self.text(annotations, VERSION_ANNOTATION, "/metadata/annotations", false) };
+        let text =
+            if locked { stated } else { self.text(annotations, VERSION_ANNOTATION, "/metadata/annotations", false) };
         match semver::Version::parse(&text) {
             Ok(version) => (version, locked),
             Err(_) => {
@@ -278,7 +290,10 @@ impl Reader {
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if !id.starts_with(|c: char| c.is_ascii_alphabetic()) || !id.chars().all(plain) || id.len() > 63 {
-            self.wrong(&format!("{pointer}/id"), "must begin with a letter and hold letters, digits, `_`, `-`, at most 63");
+            self.wrong(
+                &format!("{pointer}/id"),
+                "must begin with a letter and hold letters, digits, `_`, `-`, at most 63",
+            );
         }
         for key in ["approval", "timeout", "retry", "undo"] {
             if item.get(key).is_some() {

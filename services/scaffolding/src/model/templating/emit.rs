@@ -95,7 +95,9 @@ impl<'r> Emitter<'r> {
                 self.write(") }}");
             }
             Node::If(branches, otherwise) => self.conditional(branches, otherwise.as_deref())?,
-            Node::For { targets, over, body, otherwise } => self.repetition(targets, over, body, otherwise.as_deref())?,
+            Node::For { targets, over, body, otherwise } => {
+                self.repetition(targets, over, body, otherwise.as_deref())?
+            }
             Node::Set(targets, value) => self.assign(targets, value)?,
             Node::SetBlock(target, body) => {
                 self.write("{% set captured %}");
@@ -126,7 +128,13 @@ impl<'r> Emitter<'r> {
         Ok(())
     }
 
-    fn repetition(&mut self, targets: &[String], over: &Expr, body: &[Node], otherwise: Option<&[Node]>) -> Result<(), At> {
+    fn repetition(
+        &mut self,
+        targets: &[String],
+        over: &Expr,
+        body: &[Node],
+        otherwise: Option<&[Node]>,
+    ) -> Result<(), At> {
         let names = targets.iter().map(|t| format!("l_{}", safe(t))).collect::<Vec<_>>().join(", ");
         // The namespace of the loop's frame is made once, before the loop, as its variables last over the iterations.
         self.open(Frame { is_loop: true, ..Frame::default() });
@@ -449,7 +457,11 @@ impl<'r> Emitter<'r> {
         self.filter_head(filter)?;
         let _ = write!(self.out.code, "f_{}({}, ", filter.name, filter.at);
         let soft = matches!(filter.name.as_str(), "default" | "d");
-        if soft && matches!(value.kind, Kind::Get(..)) { self.get(value, true)? } else { self.expr(value)? }
+        if soft && matches!(value.kind, Kind::Get(..)) {
+            self.get(value, true)?
+        } else {
+            self.expr(value)?
+        }
         self.args(&filter.args)?;
         self.write(")");
         Ok(())
@@ -462,7 +474,11 @@ impl<'r> Emitter<'r> {
         self.write(if negated { "(not " } else { "(" });
         let _ = write!(self.out.code, "op_is({at}, \"{test}\", ");
         let soft = matches!(test, "defined" | "undefined");
-        if soft && matches!(value.kind, Kind::Get(..)) { self.get(value, true)? } else { self.expr(value)? }
+        if soft && matches!(value.kind, Kind::Get(..)) {
+            self.get(value, true)?
+        } else {
+            self.expr(value)?
+        }
         self.args(args)?;
         self.write("))");
         Ok(())
@@ -488,5 +504,7 @@ impl<'r> Emitter<'r> {
 
 /// A name as an identifier of the engine: ASCII letters and digits stay, everything else is spelled by code point.
 fn safe(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c.to_string() } else { format!("_u{:x}_", c as u32) }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c.to_string() } else { format!("_u{:x}_", c as u32) })
+        .collect()
 }

@@ -264,7 +264,12 @@ impl Engine {
     }
 
     /// Runs with fresh limits, turns a place into line and column, and hands the warnings over.
-    fn guarded<T>(&self, file: &str, source: &str, run: impl FnOnce() -> Result<T, At>) -> Result<(T, Vec<Fault>), Fault> {
+    fn guarded<T>(
+        &self,
+        file: &str,
+        source: &str,
+        run: impl FnOnce() -> Result<T, At>,
+    ) -> Result<(T, Vec<Fault>), Fault> {
         self.meter.spent.store(0, Ordering::Relaxed);
         self.meter.last.store(0, Ordering::Relaxed);
         if source.len() > SOURCE_BYTES_MAX {
@@ -273,7 +278,8 @@ impl Engine {
         }
         let done = run();
         let warnings = self.meter.warnings.lock().map(|mut w| std::mem::take(&mut *w)).unwrap_or_default();
-        let located = warnings.into_iter().map(|(at, message)| At::new(Code::UndeclaredName, at, message).locate(file, source));
+        let located =
+            warnings.into_iter().map(|(at, message)| At::new(Code::UndeclaredName, at, message).locate(file, source));
         let located = located.collect();
         done.map(|value| (value, located)).map_err(|at| at.locate(file, source))
     }

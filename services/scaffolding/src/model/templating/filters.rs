@@ -129,7 +129,8 @@ fn leading_int(text: &str, base: u32) -> Option<f64> {
     };
     let digits = if base == 16 { digits.trim_start_matches("0x") } else { digits };
     let end = digits.find(|c: char| !c.is_digit(base)).unwrap_or(digits.len());
-    let value = digits[..end].chars().filter_map(|c| c.to_digit(base)).fold(0.0, |sum, d| sum * f64::from(base) + f64::from(d));
+    let value =
+        digits[..end].chars().filter_map(|c| c.to_digit(base)).fold(0.0, |sum, d| sum * f64::from(base) + f64::from(d));
     (end > 0).then_some(sign * value)
 }
 

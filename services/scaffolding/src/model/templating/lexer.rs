@@ -46,8 +46,8 @@ pub(super) enum Piece {
 }
 
 const OPERATORS: [&str; 31] = [
-    "===", "!==", "==", "!=", "<=", ">=", "//", "**", "&&", "||", "??", "<", ">", "+", "-", "*", "/", "%", "~", "|", ".", ",", ":", "(",
-    ")", "[", "]", "{", "}", "=", "?",
+    "===", "!==", "==", "!=", "<=", ">=", "//", "**", "&&", "||", "??", "<", ">", "+", "-", "*", "/", "%", "~", "|",
+    ".", ",", ":", "(", ")", "[", "]", "{", "}", "=", "?",
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -217,7 +217,10 @@ impl<'s> Lexer<'s> {
             '"' | '\'' => self.string(first)?,
             '0'..='9' => self.number()?,
             'r' if rest.starts_with("r/") => {
-                return Err(At::syntax(at, "regular expression literals are not supported; use the filter `matches(\"pattern\")`"));
+                return Err(At::syntax(
+                    at,
+                    "regular expression literals are not supported; use the filter `matches(\"pattern\")`",
+                ));
             }
             c if c == '_' || c == '$' || c.is_alphabetic() => {
                 let length = rest.find(|c: char| c != '_' && c != '$' && !c.is_alphanumeric()).unwrap_or(rest.len());

@@ -79,12 +79,16 @@ pub(super) fn call(call: &Call<'_>) -> Result<Value, Fail> {
         View::Other => of_cycler(base, &name),
         View::Bool(value) if name == "toString" => Some(Value::from(value.to_string())),
         View::Dict(dict) if name == "hasOwnProperty" => Some(Value::from(dict.get(&args.text(0)?).is_some())),
-        View::Null => return Err(Fail::invalid(format!("null has no method `{name}`; use the filter `default` first"))),
+        View::Null => {
+            return Err(Fail::invalid(format!("null has no method `{name}`; use the filter `default` first")));
+        }
         _ => None,
     };
     found.ok_or_else(|| {
         let hint = match name.as_str() {
-            "push" | "pop" | "shift" | "unshift" | "splice" | "sort" => "; lists do not change, use `concat` or a filter",
+            "push" | "pop" | "shift" | "unshift" | "splice" | "sort" => {
+                "; lists do not change, use `concat` or a filter"
+            }
             "items" | "keys" | "values" => "; use `for key, value in …` or the filter `dictsort`",
             "map" | "filter" => "; use `for`, `select` or `selectattr`",
             _ => "",

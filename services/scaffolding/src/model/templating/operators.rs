@@ -68,8 +68,32 @@ pub(super) fn name(op: &str) -> &'static str {
 }
 
 const TESTS: [&str; 26] = [
-    "callable", "defined", "undefined", "divisibleby", "eq", "equalto", "sameas", "ne", "even", "odd", "falsy", "truthy", "ge", "gt",
-    "greaterthan", "le", "lt", "lessthan", "lower", "upper", "none", "null", "number", "string", "iterable", "mapping",
+    "callable",
+    "defined",
+    "undefined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "sameas",
+    "ne",
+    "even",
+    "odd",
+    "falsy",
+    "truthy",
+    "ge",
+    "gt",
+    "greaterthan",
+    "le",
+    "lt",
+    "lessthan",
+    "lower",
+    "upper",
+    "none",
+    "null",
+    "number",
+    "string",
+    "iterable",
+    "mapping",
 ];
 
 /// Whether a test of that name exists.
@@ -92,7 +116,12 @@ fn iterate(call: &Call<'_>) -> Result<Value, Fail> {
         View::List(items) => items.to_vec(),
         View::Text(text) => text.chars().map(|c| Value::from(c.to_string())).collect(),
         View::Dict(dict) if targets == 2 => {
-            return Ok(Value::from(dict.entries.iter().map(|(k, v)| Value::from(vec![Value::from(k.as_str()), v.clone()])).collect::<Vec<_>>()));
+            return Ok(Value::from(
+                dict.entries
+                    .iter()
+                    .map(|(k, v)| Value::from(vec![Value::from(k.as_str()), v.clone()]))
+                    .collect::<Vec<_>>(),
+            ));
         }
         View::Dict(_) => return Err(Fail::invalid("a loop over an object needs two names: `for key, value in …`")),
         _ => return Err(Fail::invalid(format!("cannot loop over {}", kind_name(call.get(1))))),
@@ -111,7 +140,8 @@ fn iterate(call: &Call<'_>) -> Result<Value, Fail> {
 }
 
 fn object(call: &Call<'_>) -> Result<Value, Fail> {
-    let pairs = call.args.chunks(2).map(|pair| Ok((text(&pair[0])?, pair.get(1).cloned().unwrap_or_else(|| Value::from(())))));
+    let pairs =
+        call.args.chunks(2).map(|pair| Ok((text(&pair[0])?, pair.get(1).cloned().unwrap_or_else(|| Value::from(())))));
     Ok(dict(pairs.collect::<Result<Vec<_>, Fail>>()?))
 }
 
@@ -157,7 +187,9 @@ fn get(base: &Value, key: &Value) -> Got {
         },
         View::Text(text) if name == "length" => Got::Found(Value::from(text.encode_utf16().count())),
         View::Text(text) => match name.parse::<usize>() {
-            Ok(index) => Got::Found(text.chars().nth(index).map_or_else(|| Value::from(()), |c| Value::from(c.to_string()))),
+            Ok(index) => {
+                Got::Found(text.chars().nth(index).map_or_else(|| Value::from(()), |c| Value::from(c.to_string())))
+            }
             Err(_) => missing(),
         },
         View::Other => methods::property(base, &name).map_or_else(missing, Got::Found),

@@ -7,15 +7,16 @@ use super::lexer::{Tok, Token};
 
 /// Nesting of expressions and of blocks.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Operators, members, calls and filters in one output or tag.
-const MAX_OPERATIONS: usize = 100;
+/// Operators, members, calls and filters in one chain, which nest as deep.
+const MAX_CHAIN: usize = 60;
+/// Operands of one sum or concatenation, whose tree is as deep.
+const MAX_SUM: usize = 250;
 
 pub(super) struct Parser<'t> {
     tokens: &'t [Token],
     next: usize,
     end: usize,
     depth: usize,
-    operations: usize,
 }
 
 type Parsed = Result<Expr, At>;
@@ -23,7 +24,7 @@ type Parsed = Result<Expr, At>;
 impl<'t> Parser<'t> {
     /// Reads from `tokens`; `end` is the offset that errors at the end point to.
     pub fn new(tokens: &'t [Token], end: usize) -> Self {
-        Parser { tokens, next: 0, end, depth: 0, operations: 0 }
+        Parser { tokens, next: 0, end, depth: 0 }
     }
 
     pub fn at(&self) -> usize {
@@ -79,11 +80,11 @@ impl<'t> Parser<'t> {
         At::syntax(self.at(), format!("expected {wanted}, found {found}"))
     }
 
-    /// Counts one operation; a long chain makes a deep tree.
-    fn operation(&mut self) -> Result<(), At> {
-        self.operations += 1;
-        if self.operations > MAX_OPERATIONS {
-            return Err(At::syntax(self.at(), format!("an expression may have {MAX_OPERATIONS} operations")));
+    /// Counts one operation of a chain; a long chain makes a deep tree.
+    fn operation(&self, chain: &mut usize) -> Result<(), At> {
+        *chain += 1;
+        if *chain > MAX_CHAIN {
+            return Err(At::syntax(self.at(), format!("an expression may chain {MAX_CHAIN} operations")));
         }
         Ok(())
     }
@@ -108,8 +109,9 @@ impl<'t> Parser<'t> {
     fn or(&mut self) -> Parsed {
         let at = self.at();
         let mut left = self.and()?;
+        let mut chain = 0;
         while self.word("or") {
-            self.operation()?;
+            self.operation(&mut chain)?;
             left = Expr { at, kind: Kind::Or(Box::new(left), Box::new(self.and()?)) };
         }
         Ok(left)
@@ -118,8 +120,9 @@ impl<'t> Parser<'t> {
     fn and(&mut self) -> Parsed {
         let at = self.at();
         let mut left = self.not()?;
+        let mut chain = 0;
         while self.word("and") {
-            self.operation()?;
+            self.operation(&mut chain)?;
             left = Expr { at, kind: Kind::And(Box::new(left), Box::new(self.not()?)) };
         }
         Ok(left)
@@ -141,6 +144,7 @@ impl<'t> Parser<'t> {
     fn membership(&mut self) -> Parsed {
         let at = self.at();
         let mut left = self.test()?;
+        let mut chain = 0;
         loop {
             let before = self.next;
             let negated = self.word("not");
@@ -148,7 +152,7 @@ impl<'t> Parser<'t> {
                 self.next = before;
                 return Ok(left);
             }
-            self.operation()?;
+            self.operation(&mut chain)?;
             let right = self.test()?;
             left = Expr { at, kind: Kind::Binary("in", Box::new(left), Box::new(right)) };
             if negated {
@@ -172,8 +176,15 @@ impl<'t> Parser<'t> {
     fn binary(&mut self, ops: &[&'static str], operand: fn(&mut Self) -> Parsed) -> Parsed {
         let at = self.at();
         let mut left = operand(self)?;
+        // Sums and concatenations become one call each, so they may be long.
+        let flat = ops == ["+"] || ops == ["~"];
+        let mut chain = 0;
         while let Some(op) = ops.iter().find(|op| self.op(op)) {
-            self.operation()?;
+            if flat && chain < MAX_SUM {
+                chain += 1;
+            } else {
+                self.operation(&mut chain)?;
+            }
             let right = operand(self)?;
             left = Expr { at, kind: Kind::Binary(op, Box::new(left), Box::new(right)) };
         }
@@ -231,8 +242,9 @@ impl<'t> Parser<'t> {
             self.postfix()?
         };
         if filters {
+            let mut chain = 0;
             while self.op("|") {
-                self.operation()?;
+                self.operation(&mut chain)?;
                 let filter = self.filter()?;
                 value = Expr { at, kind: Kind::Filter(Box::new(value), filter) };
             }
@@ -254,9 +266,12 @@ impl<'t> Parser<'t> {
 
     fn postfix(&mut self) -> Parsed {
         let mut value = self.primary()?;
+        let mut chain = 0;
         loop {
-            self.operation()?;
             let at = self.at();
+            if matches!(self.peek(), Some(Tok::Op("." | "[" | "("))) {
+                self.operation(&mut chain)?;
+            }
             if self.op(".") {
                 let key = match self.peek() {
                     Some(Tok::Int(index)) => {

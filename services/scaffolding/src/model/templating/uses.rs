@@ -145,7 +145,8 @@ impl Walk<'_> {
     }
 
     fn binary(&mut self, op: &str, a: &Expr, b: &Expr, at: usize) {
-        let mixed = |a: &Expr, b: &Expr| matches!(a.kind, Kind::Str(_)) && matches!(b.kind, Kind::Int(_) | Kind::Float(_));
+        let mixed =
+            |a: &Expr, b: &Expr| matches!(a.kind, Kind::Str(_)) && matches!(b.kind, Kind::Int(_) | Kind::Float(_));
         if matches!(op, "==" | "!=") && (mixed(a, b) || mixed(b, a)) {
             self.found.mixed_comparisons.push(line_column(self.source, at));
         }

@@ -143,7 +143,11 @@ pub(super) fn view(value: &Value) -> View<'_> {
 
 /// A number: an integer when it is one and fits exactly.
 pub(super) fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 { Value::from(value as i64) } else { Value::from(value) }
+    if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
+        Value::from(value as i64)
+    } else {
+        Value::from(value)
+    }
 }
 
 /// A number as JavaScript writes it.
@@ -172,7 +176,10 @@ pub(super) fn text(value: &Value) -> Result<String, Fail> {
         View::Text(value) => value.to_owned(),
         View::List(items) => items.iter().map(text).collect::<Result<Vec<_>, _>>()?.join(","),
         View::Dict(_) => {
-            return Err(Fail::new(Code::ObjectInText, "an object has no text form; name one of its keys, or use the filter `dump`"));
+            return Err(Fail::new(
+                Code::ObjectInText,
+                "an object has no text form; name one of its keys, or use the filter `dump`",
+            ));
         }
         View::Other => return Err(Fail::invalid("a macro or loop has no text form")),
     })
@@ -230,8 +237,7 @@ pub(super) fn equal(a: &Value, b: &Value) -> bool {
         (View::Text(a), View::Text(b)) => a == b,
         (View::List(a), View::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (View::Dict(a), View::Dict(b)) => {
-            a.entries.len() == b.entries.len()
-                && a.entries.iter().all(|(k, a)| b.get(k).is_some_and(|b| equal(a, b)))
+            a.entries.len() == b.entries.len() && a.entries.iter().all(|(k, a)| b.get(k).is_some_and(|b| equal(a, b)))
         }
         (View::Int(a), View::Int(b)) => a == b,
         (View::Int(_) | View::Float(_), View::Int(_) | View::Float(_)) => to_number(a) == to_number(b),

@@ -77,7 +77,8 @@ pub(super) fn dictsort(call: &Call<'_>) -> Result<Value, Fail> {
     };
     let cased = call.named(1, "case_sensitive").is_some_and(|v| v.is_true());
     let by = call.named(2, "by").map(text).transpose()?;
-    let mut pairs: Vec<(Value, Value)> = source.entries.iter().map(|(k, v)| (Value::from(k.as_str()), v.clone())).collect();
+    let mut pairs: Vec<(Value, Value)> =
+        source.entries.iter().map(|(k, v)| (Value::from(k.as_str()), v.clone())).collect();
     let by_value = by.as_deref() == Some("value");
     sort_by_key(&mut pairs, cased, |(k, v)| if by_value { v.clone() } else { k.clone() })?;
     Ok(list(pairs.into_iter().map(|(k, v)| list(vec![k, v])).collect()))
@@ -178,7 +179,8 @@ pub(super) fn select_attribute(call: &Call<'_>, keep: bool) -> Result<Value, Fai
 pub(super) fn sum(call: &Call<'_>) -> Result<Value, Fail> {
     let attr = call.named(1, "attr").map(text).transpose()?;
     let start = call.named(2, "start").map_or(0.0, to_number);
-    let values = items(call)?.iter().map(|v| attr.as_deref().map_or_else(|| to_number(v), |a| to_number(&attribute(v, a))));
+    let values =
+        items(call)?.iter().map(|v| attr.as_deref().map_or_else(|| to_number(v), |a| to_number(&attribute(v, a))));
     let total = values.fold(start, |sum, v| sum + v);
     if total.is_nan() { Err(Fail::invalid("`sum` needs numbers")) } else { Ok(number(total)) }
 }

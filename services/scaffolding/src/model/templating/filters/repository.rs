@@ -12,7 +12,8 @@ const PARTS: [&str; 5] = ["owner", "repo", "organization", "workspace", "project
 /// The parts of `host?owner=…&repo=…`, host first.
 fn parts(source: &str) -> Result<Vec<(String, String)>, Fail> {
     let bare = source.strip_prefix("https://").unwrap_or(source);
-    let address = url::Url::parse(&format!("https://{bare}")).map_err(|_| Fail::invalid(format!("`{source}` is not a repository address")))?;
+    let address = url::Url::parse(&format!("https://{bare}"))
+        .map_err(|_| Fail::invalid(format!("`{source}` is not a repository address")))?;
     let host = bare.split(['?', '/']).next().unwrap_or_default();
     let mut found = vec![("host".to_owned(), host.to_owned())];
     for part in PARTS {
@@ -41,14 +42,17 @@ pub(super) fn project_slug(call: &Call<'_>) -> Result<Value, Fail> {
 
 pub(super) fn parse_entity_ref(call: &Call<'_>) -> Result<Value, Fail> {
     let source = call.text(0)?;
-    let fallback = |name: &str| call.named(1, "context").map(|c| attribute(c, name)).filter(|v| !matches!(view(v), View::Null));
+    let fallback =
+        |name: &str| call.named(1, "context").map(|c| attribute(c, name)).filter(|v| !matches!(view(v), View::Null));
     let (kind, rest) = match source.split_once(':') {
         Some((kind, rest)) => (Some(kind.to_owned()), rest),
         None => (fallback("defaultKind").map(|v| text(&v)).transpose()?, source.as_str()),
     };
     let (namespace, name) = match rest.split_once('/') {
         Some((namespace, name)) => (namespace.to_owned(), name),
-        None => (fallback("defaultNamespace").map(|v| text(&v)).transpose()?.unwrap_or_else(|| "default".to_owned()), rest),
+        None => {
+            (fallback("defaultNamespace").map(|v| text(&v)).transpose()?.unwrap_or_else(|| "default".to_owned()), rest)
+        }
     };
     let Some(kind) = kind.filter(|k| !k.is_empty() && !namespace.is_empty() && !name.is_empty()) else {
         return Err(Fail::invalid(format!("`{source}` is not an entity reference `kind:namespace/name`")));

@@ -14,9 +14,8 @@ use crate::model::templating::value::{Fail, View, kind_name, text, to_number, vi
 /// Compiled size of a pattern in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-static TAGS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?is)</?[a-z][a-z0-9]*\b[^>]*>|<!--.*?-->").expect("the pattern is constant")
-});
+static TAGS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?is)</?[a-z][a-z0-9]*\b[^>]*>|<!--.*?-->").expect("the pattern is constant"));
 static BLANKS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\s+").expect("the pattern is constant"));
 static EDGES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^ +| +$").expect("the pattern is constant"));
 static SPACES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r" +").expect("the pattern is constant"));
@@ -82,7 +81,10 @@ pub(super) fn indent(call: &Call<'_>) -> Result<Value, Fail> {
     let first = call.named(2, "indentfirst").is_some_and(|v| v.is_true());
     call.charge((source.matches('\n').count() as u64 + 1) * width as u64)?;
     let blanks = " ".repeat(width);
-    let lines = source.split('\n').enumerate().map(|(i, line)| if i == 0 && !first { line.to_owned() } else { format!("{blanks}{line}") });
+    let lines = source
+        .split('\n')
+        .enumerate()
+        .map(|(i, line)| if i == 0 && !first { line.to_owned() } else { format!("{blanks}{line}") });
     Ok(Value::from(lines.collect::<Vec<_>>().join("\n")))
 }
 
