@@ -139,6 +139,7 @@ reasons! {
     CONFLICT: Aborted, "A concurrent change won.", "Read again and repeat.";
     SLOW_CONSUMER: Aborted, "The stream was read too slowly.", "Resume from the last token received.";
     RESUME_TOKEN_EXPIRED: OutOfRange, "The position is older than what is kept, or of another store.", "List again, then watch from the new position.";
+    URL_NOT_ALLOWED: FailedPrecondition, "The address is not one this installation may fetch from.", "Use an allowed host, or ask an administrator to allow this one.";
     STALE_EPOCH: FailedPrecondition, "Somebody else works on this by now, under a higher epoch.", "Nothing; whoever has the higher epoch goes on.";
     RESPONSE_NOT_REPLAYABLE: FailedPrecondition, "The first answer held a secret and was not kept.", "Read the resource, or repeat with a new request id.";
     OVERLOADED: ResourceExhausted, "The service sheds load.", "Wait as RetryInfo says and repeat.";

@@ -20,12 +20,11 @@ use crate::{
 /// The journal of one database as a gRPC service.
 pub struct JournalApi {
     db: Db,
-    shutdown: Shutdown,
 }
 
-/// The service to add to a server; its streams end at shutdown.
-pub fn service(db: Db, shutdown: Shutdown) -> JournalServiceServer<JournalApi> {
-    JournalServiceServer::new(JournalApi { db, shutdown })
+/// The service to add to a server. The layers around it end its streams, by deadline and at shutdown.
+pub fn service(db: Db) -> JournalServiceServer<JournalApi> {
+    JournalServiceServer::new(JournalApi { db })
 }
 
 #[tonic::async_trait]
@@ -39,7 +38,7 @@ impl JournalService for JournalApi {
         let (call, request) = serve::accept(request)?;
         call.check(&Facts::default())?;
         check(&self.db, request.after).await?;
-        let events = follow(&self.db, request.after, self.shutdown.clone());
+        let events = follow(&self.db, request.after, Shutdown::new());
         Ok(Response::new(Box::pin(events.map(|event| event.map(Event::from).map_err(Status::from)))))
     }
 }

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tonic::{body::Body, server::NamedService};
 
 use super::{Shutdown, routes::Routes};
-use crate::db::Db;
+use crate::{db::Db, inbox, journal, retention};
 
 /// A background loop, to be started with the process's signal.
 pub(super) struct Task {
@@ -26,9 +26,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service with kit's own RPCs and nothing else yet.
+    /// A service with kit's own RPCs and nothing else yet: its journal for the others, its inbox, and retention.
     pub fn new(name: &'static str, db: Db) -> Self {
-        Self { name, db, routes: Routes::default(), served: Vec::new(), tasks: Vec::new() }
+        let bare = Self { name, db: db.clone(), routes: Routes::default(), served: Vec::new(), tasks: Vec::new() };
+        bare.add(journal::service(db.clone()))
+            .add(inbox::service(db.clone()))
+            .task("retention", move |shutdown| retention::run(db, shutdown))
     }
 
     /// Adds a generated server, for example `EnvironmentServiceServer::new(api)`.
@@ -43,7 +46,9 @@ impl Service {
             + 'static,
         S::Future: Send + 'static,
     {
-        self.served.push(S::NAME);
+        if !self.served.contains(&S::NAME) {
+            self.served.push(S::NAME);
+        }
         self.routes.add(S::NAME, grpc_server);
         self
     }
