@@ -6,7 +6,9 @@
 mod body;
 mod call;
 mod deadline;
+mod frames;
 mod guard;
+mod health;
 mod hub;
 mod peers;
 mod routes;

@@ -1,6 +1,7 @@
-//! The body of an answer, watched to its end: deadline, drain, panics and the library's own errors.
+//! Bodies watched to their end: deadline, drain, panics, sizes and the library's own errors.
 //!
-//! Owns how a stream stops early: with trailers that say why. Refuses to let a stream run past its call's time (REL-8).
+//! Owns how a stream stops early: with trailers that say why. Refuses to let a stream run past its call's time (REL-8), and a
+//! second message where there is to be one (REL-13).
 use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
@@ -9,36 +10,72 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 
-use super::{Shutdown, deadline};
+use super::{Shutdown, deadline, frames::Frames};
 use crate::{
-    error::{self, Error, SHUTTING_DOWN},
+    error::{self, Error, MESSAGE_TOO_LARGE, METHOD_UNKNOWN, SHUTTING_DOWN},
     telemetry,
 };
 
-/// A watched answer.
+/// Largest message of an answer, in bytes (REL-14).
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+type Polled = Poll<Option<Result<Frame<Bytes>, tonic::Status>>>;
+
+/// An answer on its way out, or in.
 pub(super) struct Answer {
     inner: Option<Body>,
     time: Pin<Box<Sleep>>,
     stop: Option<BoxFuture<'static, ()>>,
+    frames: Frames,
+    done: Option<Box<dyn FnOnce(&http::HeaderMap) + Send>>,
 }
 
 impl Answer {
-    /// Watches `body` until `deadline`, and until the process stops if `stop` is given.
-    pub(super) fn wrap(body: Body, deadline: Instant, stop: Option<Shutdown>) -> Body {
-        if body.is_end_stream() {
-            return body;
-        }
+    /// Watches `body` until `deadline`, and until the process stops if `stop` is given; `done` sees the trailers once, or none.
+    pub(super) fn wrap(
+        body: Body,
+        deadline: Instant,
+        stop: Option<Shutdown>,
+        done: Option<Box<dyn FnOnce(&http::HeaderMap) + Send>>,
+    ) -> Body {
         let stop: Option<BoxFuture<'static, ()>> = stop.map(|stop| Box::pin(stop.wait_owned()) as _);
-        Body::new(Self { inner: Some(body), time: Box::pin(tokio::time::sleep_until(deadline)), stop })
+        let time = Box::pin(tokio::time::sleep_until(deadline));
+        Body::new(Self { inner: Some(body), time, stop, frames: Frames::default(), done })
     }
 
-    fn end(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn end(&mut self, error: Error) -> Polled {
         self.inner = None;
-        Poll::Ready(Some(Ok(Frame::trailers(error::trailers(error)))))
+        let trailers = error::trailers(error);
+        self.finish(&trailers);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn finish(&mut self, trailers: &http::HeaderMap) {
+        if let Some(done) = self.done.take() {
+            done(trailers);
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Polled {
+        let frame = match frame.into_trailers() {
+            Ok(mut trailers) => {
+                error::repair(&mut trailers);
+                self.finish(&trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            self.frames.feed(data);
+            if self.frames.largest() > ANSWER_BYTES_MAX {
+                return self.end(Error::new(&MESSAGE_TOO_LARGE, "the answer is larger than 4 MiB"));
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 
@@ -46,19 +83,12 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = tonic::Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
         let Some(body) = &mut this.inner else { return Poll::Ready(None) };
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx)));
-        match polled {
+        match std::panic::catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
             Err(_) => this.end(telemetry::panicked()),
-            Ok(Poll::Ready(Some(Ok(frame)))) => Poll::Ready(Some(Ok(match frame.into_trailers() {
-                Ok(mut trailers) => {
-                    error::repair(&mut trailers);
-                    Frame::trailers(trailers)
-                }
-                Err(frame) => frame,
-            }))),
+            Ok(Poll::Ready(Some(Ok(frame)))) => this.pass(frame),
             Ok(Poll::Ready(other)) => Poll::Ready(other),
             Ok(Poll::Pending) if this.time.as_mut().poll(cx).is_ready() => this.end(deadline::expired()),
             Ok(Poll::Pending) if this.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) => {
@@ -74,5 +104,53 @@ impl http_body::Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for Answer {
+    /// A body that is given up, for example by a client that went away, is done too.
+    fn drop(&mut self) {
+        self.finish(&http::HeaderMap::new());
+    }
+}
+
+/// The request of a method that takes one message; a second one is an error.
+pub(super) struct Single {
+    inner: Body,
+    frames: Frames,
+}
+
+impl Single {
+    /// Watches the request `body`.
+    pub(super) fn wrap(body: Body) -> Body {
+        Body::new(Self { inner: body, frames: Frames::default() })
+    }
+}
+
+impl http_body::Body for Single {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            this.frames.feed(data);
+            if this.frames.messages() > 1 {
+                let error = Error::new(&METHOD_UNKNOWN, "the method takes one message, and the call carries more");
+                return Poll::Ready(Some(Err(error.into())));
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }

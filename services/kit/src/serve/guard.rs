@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 
 use super::{
     Peer, Shutdown,
-    body::Answer,
+    body::{Answer, Single},
     call::{Call, Notes},
     deadline,
 };
@@ -40,6 +40,9 @@ pub struct Guard<S> {
     inner: S,
     shared: Arc<Shared>,
 }
+
+/// Sees the trailers of an answer, or none if it was given up.
+type Done = Box<dyn FnOnce(&HeaderMap) + Send>;
 
 struct Shared {
     me: &'static str,
@@ -85,13 +88,16 @@ impl Shared {
         let (span, traceparent) = telemetry::call_span(request.uri().path(), &request_id, request.headers());
         let mut answer = if request.uri().path().starts_with(HEALTH) {
             let limit = Instant::now() + std::time::Duration::from_secs(900);
-            self.bounded(inner, request, limit, true).await
+            self.bounded(inner, request, limit, true, None).await
         } else {
             match self.admit(&request, &request_id, traceparent) {
                 Ok((call, rule)) => {
                     let deadline = call.deadline;
                     request.extensions_mut().insert(call);
-                    self.bounded(inner, request, deadline, rule.unary_answer).instrument(span).await
+                    if rule.unary_request {
+                        request = request.map(Single::wrap);
+                    }
+                    self.bounded(inner, request, deadline, rule.unary_answer, None).instrument(span).await
                 }
                 Err(refused) => error::response(refused),
             }
@@ -145,7 +151,7 @@ impl Shared {
     }
 
     /// Runs the method inside its time; a panic becomes INTERNAL, and every error answer carries an ErrorInfo.
-    async fn bounded<S>(&self, mut inner: S, request: Request<Body>, deadline: Instant, unary: bool) -> Response<Body>
+    async fn bounded<S>(&self, mut inner: S, request: Request<Body>, deadline: Instant, unary: bool, done: Option<Done>) -> Response<Body>
     where
         S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
         S::Future: Send,
@@ -158,7 +164,7 @@ impl Shared {
         };
         error::repair(answer.headers_mut());
         let stop = (!unary).then(|| self.shutdown.clone());
-        answer.map(|body| Answer::wrap(body, deadline, stop))
+        answer.map(|body| Answer::wrap(body, deadline, stop, done))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{Guard, Peer, Peers, Service, Shutdown, transport};
+use super::{Guard, Peer, Peers, Service, Shutdown, health, transport};
 use crate::caller::Verifier;
 
 /// Bytes in flight in one direction of a pipe.
@@ -73,7 +73,8 @@ async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Kn
             tracing::debug!(task = name, "background loop ended");
         });
     }
-    let guarded = Guard::new(service.routes, service.name, verifier, shutdown.clone());
+    let (routes, health) = health::add(service.routes, &service.served).await;
+    let guarded = Guard::new(routes, service.name, verifier, shutdown.clone());
     loop {
         let knock = tokio::select! {
             knock = knocks.recv() => knock,
@@ -93,6 +94,7 @@ async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Kn
             shutdown.clone(),
         ));
     }
+    health.stopping().await;
     while let Some(ended) = running.join_next().await {
         report(service.name, ended);
     }

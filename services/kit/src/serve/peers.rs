@@ -147,7 +147,7 @@ impl tower::Service<Request<Body>> for Client {
         let (call, end) = (self.channel.call(request), now + remaining);
         async move {
             match tokio::time::timeout_at(end, call).await {
-                Ok(answer) => Ok(answer.map_err(status)?.map(|body| Answer::wrap(body, end, None))),
+                Ok(answer) => Ok(answer.map_err(status)?.map(|body| Answer::wrap(body, end, None, None))),
                 Err(_) => Err(Error::into(deadline::expired())),
             }
         }
