@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub environment_tier: Option<&'a str>,
     /// `critical`, `standard` or `experimental`, where the resource has one.
     pub service_tier: Option<&'a str>,
+    /// Whether break-glass is open for this caller and resource (SAFE-39).
+    pub break_glass: bool,
 }
 
 /// Why a call is denied; for the audit record, never for the caller.
@@ -91,11 +93,11 @@ pub fn decide_permission(caller: &Caller, relation: Relation, permission: &str, 
     let fits = match relation {
         Relation::SignedIn => true,
         Relation::Myself if facts.subject == Some(caller.principal.as_str()) => true,
-        Relation::Platform => platform_roles(caller).any(|role| allows(group, act, role)),
+        Relation::Platform => platform_roles(caller).any(|role| allows(group, act, role, facts.break_glass)),
         _ => owner_role(caller, facts.owner)
             .into_iter()
             .chain(platform_roles(caller))
-            .any(|role| allows(group, act, role)),
+            .any(|role| allows(group, act, role, facts.break_glass)),
     };
     if !fits {
         return Err(Denied::Role);
@@ -117,7 +119,13 @@ pub fn possible(caller: &Caller, rule: &Rule) -> Result<(), Denied> {
     let mut last = Err(Denied::Role);
     for owner in owners.chain(bound) {
         for environment_tier in [None, Some("development"), Some("staging"), Some("production")] {
-            let facts = Facts { owner, subject: Some(&caller.principal), environment_tier, service_tier: None };
+            let facts = Facts {
+                owner,
+                subject: Some(&caller.principal),
+                environment_tier,
+                service_tier: None,
+                break_glass: true,
+            };
             last = decide(caller, rule, &facts);
             if last.is_ok() {
                 return last;
@@ -127,9 +135,10 @@ pub fn possible(caller: &Caller, rule: &Rule) -> Result<(), Denied> {
     last
 }
 
-fn allows(group: Group, act: Act, role: Role) -> bool {
+fn allows(group: Group, act: Act, role: Role, break_glass: bool) -> bool {
     match (table::cell(group, role), act) {
-        (Cell::No | Cell::BreakGlass | Cell::PinnedWorkflow, _) => false,
+        (Cell::No | Cell::PinnedWorkflow, _) => false,
+        (Cell::BreakGlass, _) => break_glass,
         (Cell::Yes | Cell::Scoped, _) => true,
         (Cell::Reads, act) => act == Act::Read,
         (Cell::Repairs, act) => act == Act::Repair,
@@ -174,7 +183,7 @@ impl Visible {
         }
         let covering = |scope: &&crate::caller::Scope| scope.covers(permission);
         let unbound = caller.scopes.as_ref().is_none_or(|s| s.iter().filter(covering).any(|scope| scope.is_unbound()));
-        let everywhere = platform_roles(caller).any(|role| allows(group, Act::Read, role));
+        let everywhere = platform_roles(caller).any(|role| allows(group, Act::Read, role, false));
         if everywhere && unbound {
             return Self::All;
         }
@@ -183,8 +192,11 @@ impl Visible {
         if everywhere {
             return Self::owners(named());
         }
-        let mine =
-            caller.teams.iter().filter(|(_, role)| allows(group, Act::Read, **role)).map(|(team, _)| team.clone());
+        let mine = caller
+            .teams
+            .iter()
+            .filter(|(_, role)| allows(group, Act::Read, **role, false))
+            .map(|(team, _)| team.clone());
         if unbound { Self::owners(mine) } else { Self::owners(mine.filter(|team| named().any(|n| n == *team))) }
     }
 

@@ -43,7 +43,11 @@ fn extract<T: DeserializeOwned>(layers: &Figment) -> Result<T> {
 /// Key and wording of one problem; values are not repeated, for one might be a secret put in the wrong place.
 fn problem(error: figment::Error) -> (String, String) {
     let at = error.path.join(".");
-    let below = |name: &str| if at.is_empty() || at.ends_with(name) { name.to_owned() } else { format!("{at}.{name}") };
+    let below = |name: &str| match error.path.last() {
+        None => name.to_owned(),
+        Some(last) if last == name => at.clone(),
+        Some(_) => format!("{at}.{name}"),
+    };
     match error.kind {
         Kind::UnknownField(name, known) => (below(&name), format!("is not a key; known are {}", known.join(", "))),
         Kind::MissingField(name) => (below(&name), "is missing".to_owned()),

@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 mod wire;
 
 pub use wire::error_from;
-pub(crate) use wire::{repair, response, trailers};
+pub(crate) use wire::{of_channel, outcome, repair, response, trailers};
 
 /// Result with Slipway's error.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -11,6 +11,8 @@ mod guard;
 mod health;
 mod hub;
 mod peers;
+mod record;
+mod room;
 mod routes;
 mod service;
 mod shutdown;

@@ -43,7 +43,8 @@ async fn without_a_valid_assertion_nobody_is_let_in() {
     let house = House::start().await;
     let gateway = house.hub.peers("gateway");
     let none = gateway.as_service("scaffolding", SECOND);
-    let forged = Signer::generate().assert(&Caller::anonymous(), &["scaffolding"], Actions::METHOD, None).expect("signs");
+    let forged =
+        Signer::generate().assert(&Caller::anonymous(), &["scaffolding"], Actions::METHOD, None).expect("signs");
     let outgoing = Outgoing { assertion: Some(forged), ..Outgoing::default() };
     let forged = gateway.forwarding("scaffolding", outgoing, Instant::now() + SECOND);
     for client in [none, forged] {
@@ -56,7 +57,8 @@ async fn without_a_valid_assertion_nobody_is_let_in() {
 #[tokio::test]
 async fn a_peer_outside_the_callers_of_the_rule_is_denied_whatever_it_presents() {
     let house = House::start().await;
-    let token = house.signer.assert(&fakes::user("user:default/ann"), &["scaffolding", "metrics"], Actions::METHOD, None);
+    let token =
+        house.signer.assert(&fakes::user("user:default/ann"), &["scaffolding", "metrics"], Actions::METHOD, None);
     let outgoing = Outgoing { assertion: Some(token.expect("signs")), ..Outgoing::default() };
     let client = house.hub.peers("metrics").forwarding("scaffolding", outgoing, Instant::now() + SECOND);
     let denied = ActionServiceClient::new(client).list_actions(ListActionsRequest {}).await.expect_err("denied");
@@ -98,7 +100,8 @@ async fn a_method_that_hangs_ends_with_its_callers_time() {
     let house = House::start().await;
     let client = house.hub.peers("environment").as_service("catalog", Duration::from_millis(300));
     let began = Instant::now();
-    let status = DirectoryServiceClient::new(client).resolve_owner(reference(Directory::HANG)).await.expect_err("hangs");
+    let status =
+        DirectoryServiceClient::new(client).resolve_owner(reference(Directory::HANG)).await.expect_err("hangs");
     assert_eq!((status.code(), info(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
     assert!(began.elapsed() < Duration::from_millis(450), "{:?}", began.elapsed());
     assert!(error_from(status).is(&DEADLINE_EXCEEDED));
@@ -136,7 +139,13 @@ async fn a_stream_ends_with_its_time_and_with_the_process() {
     let house = House::start().await;
     let watch = |timeout| {
         let client = house.hub.peers("environment").as_service("metrics", timeout);
-        async move { JournalServiceClient::new(client).watch_events(WatchEventsRequest { after: 0 }).await.expect("opens").into_inner() }
+        async move {
+            JournalServiceClient::new(client)
+                .watch_events(WatchEventsRequest { after: 0 })
+                .await
+                .expect("opens")
+                .into_inner()
+        }
     };
     let mut short = watch(Duration::from_millis(300)).await;
     assert_eq!(short.next().await.expect("one").expect("event").seq, 1);
@@ -165,10 +174,35 @@ async fn delegated_work_calls_with_what_the_gateway_issues() {
     let peers = house.hub.peers("scaffolding");
     let client = peers.delegated("catalog", "user:default/ann", "tokens/ab12cd34", SECOND).await.expect("issued");
     let mut locations = slipway_proto::catalog::v1::location_service_client::LocationServiceClient::new(client);
-    let status = locations.list_locations(slipway_proto::catalog::v1::ListLocationsRequest::default()).await.expect_err("not served");
+    let status = locations
+        .list_locations(slipway_proto::catalog::v1::ListLocationsRequest::default())
+        .await
+        .expect_err("not served");
     assert_eq!(info(&status), "METHOD_UNKNOWN", "admitted, and the fake catalog does not serve it");
     let lost = peers.delegated("catalog", "user:default/gone", "", SECOND).await.err().expect("nothing issued");
     assert_eq!(lost.reason().name, "AUTHORIZATION_LOST");
+}
+
+#[tokio::test]
+async fn reads_and_refusals_are_recorded_before_the_service_is_gone() {
+    let house = House::start().await;
+    ActionServiceClient::new(house.as_user("user:default/ann", "req-7"))
+        .list_actions(ListActionsRequest {})
+        .await
+        .expect("allowed");
+    let nobody = house.hub.peers("gateway").as_service("scaffolding", SECOND);
+    ActionServiceClient::new(nobody).list_actions(ListActionsRequest {}).await.expect_err("refused");
+    house.shutdown.begin();
+    for handle in house.handles {
+        handle.await.expect("in order");
+    }
+    let sql = "SELECT principal, decision, code, request_id FROM audit WHERE method = $1 ORDER BY decision";
+    let rows = house.scratch.db.fetch_all(sql, slipway_kit::args![Actions::METHOD]).await.expect("rows");
+    let row = |i: usize| ["principal", "decision", "code"].map(|column| rows[i].text(column).expect("text"));
+    assert_eq!(rows.len(), 2);
+    assert_eq!(row(0), ["user:default/ann", "ALLOWED", "OK"]);
+    assert_eq!(rows[0].text("request_id").expect("text"), "req-7");
+    assert_eq!(row(1), ["", "DENIED", "Unauthenticated"]);
 }
 
 #[tokio::test]
@@ -185,7 +219,8 @@ async fn health_is_served_for_everything_that_is_added() {
 #[test]
 fn every_method_of_the_contracts_has_a_rule_that_somebody_may_use() {
     let pool = slipway_proto::pool();
-    let methods = pool.services().filter(|s| s.full_name().starts_with("slipway.")).flat_map(|s| s.methods().collect::<Vec<_>>());
+    let methods =
+        pool.services().filter(|s| s.full_name().starts_with("slipway.")).flat_map(|s| s.methods().collect::<Vec<_>>());
     let mut seen = 0;
     for method in methods {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());

@@ -29,6 +29,13 @@ pub(crate) fn trailers(error: Error) -> HeaderMap {
     trailers
 }
 
+/// Code and reason in headers or trailers; `None` without a status.
+pub(crate) fn outcome(headers: &HeaderMap) -> Option<(Code, String)> {
+    let status = Status::from_header_map(headers)?;
+    let reason = status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    Some((status.code(), reason))
+}
+
 /// Replaces an error that a library put into headers or trailers by ours, so that each carries a documented reason (REL-13).
 pub(crate) fn repair(headers: &mut HeaderMap) {
     if headers.contains_key("grpc-status-details-bin") {
@@ -72,6 +79,15 @@ fn is_codec(message: &str) -> bool {
     ]
     .iter()
     .any(|start| message.contains(start))
+}
+
+/// A failure below gRPC: the channel's own time-out, which it calls a cancellation, or a peer that is away.
+pub(crate) fn of_channel(error: tonic::transport::Error) -> Status {
+    let status = Status::from_error(Box::new(error));
+    match (status.code(), status.message()) {
+        (Code::Cancelled, "Timeout expired") => Error::new(&DEADLINE_EXCEEDED, "the time of the call ran out").into(),
+        _ => status,
+    }
 }
 
 /// A sibling's answer as our error: the caller's mistakes keep reason and details, everything else means that it is away (REL-12).

@@ -23,6 +23,9 @@ use crate::{
 /// Largest message of an answer, in bytes (REL-14).
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Sees the trailers of an answer once, or none if it was given up; an error takes the answer's place.
+pub(super) type Done = Box<dyn FnOnce(Option<&http::HeaderMap>) -> crate::error::Result<()> + Send>;
+
 type Polled = Poll<Option<Result<Frame<Bytes>, tonic::Status>>>;
 
 /// An answer on its way out, or in.
@@ -31,17 +34,12 @@ pub(super) struct Answer {
     time: Pin<Box<Sleep>>,
     stop: Option<BoxFuture<'static, ()>>,
     frames: Frames,
-    done: Option<Box<dyn FnOnce(&http::HeaderMap) + Send>>,
+    done: Option<Done>,
 }
 
 impl Answer {
-    /// Watches `body` until `deadline`, and until the process stops if `stop` is given; `done` sees the trailers once, or none.
-    pub(super) fn wrap(
-        body: Body,
-        deadline: Instant,
-        stop: Option<Shutdown>,
-        done: Option<Box<dyn FnOnce(&http::HeaderMap) + Send>>,
-    ) -> Body {
+    /// Watches `body` until `deadline`, and until the process stops if `stop` is given.
+    pub(super) fn wrap(body: Body, deadline: Instant, stop: Option<Shutdown>, done: Option<Done>) -> Body {
         let stop: Option<BoxFuture<'static, ()>> = stop.map(|stop| Box::pin(stop.wait_owned()) as _);
         let time = Box::pin(tokio::time::sleep_until(deadline));
         Body::new(Self { inner: Some(body), time, stop, frames: Frames::default(), done })
@@ -49,14 +47,15 @@ impl Answer {
 
     fn end(&mut self, error: Error) -> Polled {
         self.inner = None;
-        let trailers = error::trailers(error);
-        self.finish(&trailers);
+        let trailers = self.finish(error::trailers(error));
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
-    fn finish(&mut self, trailers: &http::HeaderMap) {
-        if let Some(done) = self.done.take() {
-            done(trailers);
+    /// The trailers to send: these, or those of the record that could not be made.
+    fn finish(&mut self, trailers: http::HeaderMap) -> http::HeaderMap {
+        match self.done.take().map_or(Ok(()), |done| done(Some(&trailers))) {
+            Ok(()) => trailers,
+            Err(error) => error::trailers(error),
         }
     }
 
@@ -64,8 +63,7 @@ impl Answer {
         let frame = match frame.into_trailers() {
             Ok(mut trailers) => {
                 error::repair(&mut trailers);
-                self.finish(&trailers);
-                Frame::trailers(trailers)
+                Frame::trailers(self.finish(trailers))
             }
             Err(frame) => frame,
         };
@@ -110,7 +108,11 @@ impl http_body::Body for Answer {
 impl Drop for Answer {
     /// A body that is given up, for example by a client that went away, is done too.
     fn drop(&mut self) {
-        self.finish(&http::HeaderMap::new());
+        if let Some(done) = self.done.take()
+            && done(None).is_err()
+        {
+            tracing::error!("a call that was given up could not be recorded");
+        }
     }
 }
 

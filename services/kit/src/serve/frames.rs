@@ -58,7 +58,11 @@ mod tests {
         for chunk in [1, 2, 3, 5, 7, 1_000] {
             let mut frames = Frames::default();
             body.chunks(chunk).for_each(|bytes| frames.feed(bytes));
-            assert_eq!((frames.messages(), frames.largest(), frames.left, frames.have), (3, 256, 0, 0), "chunks of {chunk}");
+            assert_eq!(
+                (frames.messages(), frames.largest(), frames.left, frames.have),
+                (3, 256, 0, 0),
+                "chunks of {chunk}"
+            );
         }
     }
 }

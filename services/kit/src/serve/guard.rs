@@ -6,6 +6,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
@@ -16,11 +17,13 @@ use tracing::Instrument as _;
 
 use super::{
     Peer, Shutdown,
-    body::{Answer, Single},
+    body::{Answer, Done, Single},
     call::{Call, Notes},
-    deadline,
+    deadline, record,
+    room::Room,
 };
 use crate::{
+    audit::Recorder,
     authz::{self, Relation, Rule},
     caller::{ASSERTION_HEADER, Caller, Verifier},
     error::{self, Error, INVALID_CREDENTIALS, METHOD_UNKNOWN, PERMISSION_DENIED, Result},
@@ -33,6 +36,8 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Paths that any peer may call and no rule covers.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// Longest such call.
+const HEALTH_TIME: Duration = Duration::from_secs(900);
 
 /// Wraps a service's routes; cheap to clone.
 #[derive(Clone)]
@@ -41,19 +46,18 @@ pub struct Guard<S> {
     shared: Arc<Shared>,
 }
 
-/// Sees the trailers of an answer, or none if it was given up.
-type Done = Box<dyn FnOnce(&HeaderMap) + Send>;
-
 struct Shared {
     me: &'static str,
     verifier: Verifier,
+    recorder: Recorder,
+    room: Room,
     shutdown: Shutdown,
 }
 
 impl<S> Guard<S> {
     /// Layers for the service `me`.
-    pub fn new(inner: S, me: &'static str, verifier: Verifier, shutdown: Shutdown) -> Self {
-        Self { inner, shared: Arc::new(Shared { me, verifier, shutdown }) }
+    pub fn new(inner: S, me: &'static str, verifier: Verifier, recorder: Recorder, shutdown: Shutdown) -> Self {
+        Self { inner, shared: Arc::new(Shared { me, verifier, recorder, room: Room::default(), shutdown }) }
     }
 }
 
@@ -79,7 +83,7 @@ where
 }
 
 impl Shared {
-    async fn run<S>(&self, inner: S, mut request: Request<Body>) -> Response<Body>
+    async fn run<S>(&self, inner: S, request: Request<Body>) -> Response<Body>
     where
         S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
         S::Future: Send,
@@ -87,20 +91,10 @@ impl Shared {
         let request_id = request_id(request.headers());
         let (span, traceparent) = telemetry::call_span(request.uri().path(), &request_id, request.headers());
         let mut answer = if request.uri().path().starts_with(HEALTH) {
-            let limit = Instant::now() + std::time::Duration::from_secs(900);
-            self.bounded(inner, request, limit, true, None).await
+            self.bounded(inner, request, Instant::now() + HEALTH_TIME, true, None).await
         } else {
-            match self.admit(&request, &request_id, traceparent) {
-                Ok((call, rule)) => {
-                    let deadline = call.deadline;
-                    request.extensions_mut().insert(call);
-                    if rule.unary_request {
-                        request = request.map(Single::wrap);
-                    }
-                    self.bounded(inner, request, deadline, rule.unary_answer, None).instrument(span).await
-                }
-                Err(refused) => error::response(refused),
-            }
+            let run = telemetry::within(traceparent.clone(), self.ruled(inner, request, &request_id, traceparent));
+            run.instrument(span).await
         };
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             answer.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -108,12 +102,45 @@ impl Shared {
         answer
     }
 
+    /// A call of a method with a rule, if there is one; refused, it is recorded here, else at its end.
+    async fn ruled<S>(
+        &self,
+        inner: S,
+        mut request: Request<Body>,
+        request_id: &str,
+        traceparent: String,
+    ) -> Response<Body>
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+        S::Future: Send,
+    {
+        let (call, rule) = match self.admit(&request, request_id, traceparent) {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                let peer = peer(&request);
+                let recorded = record::refused(&self.recorder, request.uri().path(), peer, request_id, &refused);
+                return error::response(recorded.err().unwrap_or(refused));
+            }
+        };
+        let place = match self.room.enter(rule) {
+            Ok(place) => place,
+            Err(full) => return error::response(full),
+        };
+        let done = record::at_end(&self.recorder, &call, rule, place);
+        let deadline = call.deadline;
+        request.extensions_mut().insert(call);
+        if rule.unary_request {
+            request = request.map(Single::wrap);
+        }
+        self.bounded(inner, request, deadline, rule.unary_answer, Some(done)).await
+    }
+
     /// Everything that is decided before the method runs.
     fn admit(&self, request: &Request<Body>, request_id: &str, traceparent: String) -> Result<(Call, &'static Rule)> {
         let method = request.uri().path();
         let rule = authz::rule(method).ok_or_else(|| Error::new(&METHOD_UNKNOWN, "there is no such method"))?;
         let deadline = deadline::of(request.headers(), rule.deadline, Instant::now())?;
-        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.service).unwrap_or_default();
+        let peer = peer(request);
         if !rule.admits(peer) {
             return Err(Error::new(&PERMISSION_DENIED, "this peer may not call the method"));
         }
@@ -151,21 +178,37 @@ impl Shared {
     }
 
     /// Runs the method inside its time; a panic becomes INTERNAL, and every error answer carries an ErrorInfo.
-    async fn bounded<S>(&self, mut inner: S, request: Request<Body>, deadline: Instant, unary: bool, done: Option<Done>) -> Response<Body>
+    async fn bounded<S>(
+        &self,
+        mut inner: S,
+        request: Request<Body>,
+        deadline: Instant,
+        unary: bool,
+        done: Option<Done>,
+    ) -> Response<Body>
     where
         S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
         S::Future: Send,
     {
         let run = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
         let mut answer = match tokio::time::timeout_at(deadline, run).await {
-            Err(_) => return error::response(deadline::expired()),
-            Ok(Err(_)) => return error::response(telemetry::panicked()),
+            Err(_) => error::response(deadline::expired()),
+            Ok(Err(_)) => error::response(telemetry::panicked()),
             Ok(Ok(Ok(answer))) => answer,
         };
         error::repair(answer.headers_mut());
+        if answer.headers().contains_key("grpc-status") {
+            let recorded = done.map_or(Ok(()), |done| done(Some(answer.headers())));
+            return recorded.map_or_else(error::response, |()| answer);
+        }
         let stop = (!unary).then(|| self.shutdown.clone());
         answer.map(|body| Answer::wrap(body, deadline, stop, done))
     }
+}
+
+/// The service at the other end, or nothing.
+fn peer(request: &Request<Body>) -> &'static str {
+    request.extensions().get::<Peer>().and_then(|peer| peer.service).unwrap_or_default()
 }
 
 /// The id of a call: what the caller sent, if it is short and plain, else a new one.

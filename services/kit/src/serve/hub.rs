@@ -65,22 +65,26 @@ impl Hub {
 }
 
 async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Knock>, shutdown: Shutdown) {
+    let Service { name, db: _, routes, served, tasks, recorder } = service;
     let mut running = JoinSet::new();
-    for task in service.tasks {
-        let (name, end) = (task.name, shutdown.clone());
+    for task in tasks {
+        let end = shutdown.clone();
         running.spawn(async move {
             (task.start)(end).await;
-            tracing::debug!(task = name, "background loop ended");
+            tracing::debug!(task = task.name, "background loop ended");
         });
     }
-    let (routes, health) = health::add(service.routes, &service.served).await;
-    let guarded = Guard::new(routes, service.name, verifier, shutdown.clone());
+    // Calls that end while the service drains are recorded too, so the recorder stops last.
+    let last = Shutdown::new();
+    let recording = tokio::spawn(recorder.clone().run(last.clone()));
+    let (routes, health) = health::add(routes, &served).await;
+    let guarded = Guard::new(routes, name, verifier, recorder, shutdown.clone());
     loop {
         let knock = tokio::select! {
             knock = knocks.recv() => knock,
             () = shutdown.wait() => None,
             Some(ended) = running.join_next(), if !running.is_empty() => {
-                report(service.name, ended);
+                report(name, ended);
                 continue;
             }
         };
@@ -96,8 +100,10 @@ async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Kn
     }
     health.stopping().await;
     while let Some(ended) = running.join_next().await {
-        report(service.name, ended);
+        report(name, ended);
     }
+    last.begin();
+    report(name, recording.await);
 }
 
 fn report(service: &'static str, ended: Result<(), tokio::task::JoinError>) {

@@ -22,7 +22,7 @@ use tonic::{
 use super::{Call, Hub, REQUEST_ID_HEADER, body::Answer, deadline};
 use crate::{
     caller::ASSERTION_HEADER,
-    error::{Error, Result, error_from},
+    error::{Error, Result, error_from, of_channel},
     id, telemetry,
 };
 
@@ -130,7 +130,7 @@ impl tower::Service<Request<Body>> for Client {
     type Future = BoxFuture<'static, std::result::Result<Response<Body>, tonic::Status>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), tonic::Status>> {
-        self.channel.poll_ready(cx).map_err(status)
+        self.channel.poll_ready(cx).map_err(of_channel)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -147,7 +147,7 @@ impl tower::Service<Request<Body>> for Client {
         let (call, end) = (self.channel.call(request), now + remaining);
         async move {
             match tokio::time::timeout_at(end, call).await {
-                Ok(answer) => Ok(answer.map_err(status)?.map(|body| Answer::wrap(body, end, None, None))),
+                Ok(answer) => Ok(answer.map_err(of_channel)?.map(|body| Answer::wrap(body, end, None, None))),
                 Err(_) => Err(Error::into(deadline::expired())),
             }
         }
@@ -176,8 +176,4 @@ impl Outgoing {
             set(telemetry::TRACE_HEADER, &current, false);
         }
     }
-}
-
-fn status(error: tonic::transport::Error) -> tonic::Status {
-    tonic::Status::from_error(Box::new(error))
 }

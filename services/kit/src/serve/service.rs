@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tonic::{body::Body, server::NamedService};
 
 use super::{Shutdown, routes::Routes};
-use crate::{db::Db, inbox, journal, retention};
+use crate::{audit::Recorder, db::Db, inbox, journal, retention};
 
 /// A background loop, to be started with the process's signal.
 pub(super) struct Task {
@@ -23,12 +23,14 @@ pub struct Service {
     pub(super) routes: Routes,
     pub(super) served: Vec<&'static str>,
     pub(super) tasks: Vec<Task>,
+    pub(super) recorder: Recorder,
 }
 
 impl Service {
     /// A service with kit's own RPCs and nothing else yet: its journal for the others, its inbox, and retention.
     pub fn new(name: &'static str, db: Db) -> Self {
-        let bare = Self { name, db: db.clone(), routes: Routes::default(), served: Vec::new(), tasks: Vec::new() };
+        let (routes, served, tasks, recorder) = (Routes::default(), Vec::new(), Vec::new(), Recorder::new(&db));
+        let bare = Self { name, db: db.clone(), routes, served, tasks, recorder };
         bare.add(journal::service(db.clone()))
             .add(inbox::service(db.clone()))
             .task("retention", move |shutdown| retention::run(db, shutdown))
@@ -62,6 +64,11 @@ impl Service {
     {
         self.tasks.push(Task { name, start: Box::new(move |shutdown| Box::pin(f(shutdown))) });
         self
+    }
+
+    /// Where its layers record reads and denials; for a process that refuses calls before they get here.
+    pub fn recorder(&self) -> Recorder {
+        self.recorder.clone()
     }
 
     /// The service's database.

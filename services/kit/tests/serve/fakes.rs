@@ -3,13 +3,17 @@ use std::{pin::Pin, time::Duration};
 
 use slipway_kit::{
     caller::{Caller, Signer},
-    db::{Db, DbConfig},
+    db::{
+        Migrations,
+        scratch::{self, Scratch},
+    },
     error::{Error, Kind, Reason},
     serve::{Client, Hub, Outgoing, Service, Shutdown, accept},
 };
 use slipway_proto::{
     access::v1::{
-        IssueAssertionRequest, IssueAssertionResponse, ListMembershipsRequest, ListMembershipsResponse, Ownership, ResolveOwnerRequest,
+        IssueAssertionRequest, IssueAssertionResponse, ListMembershipsRequest, ListMembershipsResponse, Ownership,
+        ResolveOwnerRequest,
         delegation_service_server::{DelegationService, DelegationServiceServer},
         directory_service_server::{DirectoryService, DirectoryServiceServer},
     },
@@ -27,8 +31,12 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt as _;
 
-static AUTHORIZATION_LOST: Reason =
-    Reason { name: "AUTHORIZATION_LOST", kind: Kind::FailedPrecondition, cause: "The principal has no rights.", next: "Ask." };
+static AUTHORIZATION_LOST: Reason = Reason {
+    name: "AUTHORIZATION_LOST",
+    kind: Kind::FailedPrecondition,
+    cause: "The principal has no rights.",
+    next: "Ask.",
+};
 
 /// The reason in a status; every error has one.
 pub fn info(status: &Status) -> String {
@@ -46,13 +54,13 @@ pub struct House {
     pub signer: std::sync::Arc<Signer>,
     pub shutdown: Shutdown,
     pub handles: Vec<JoinHandle<()>>,
-    _dir: tempfile::TempDir,
+    pub scratch: Scratch,
 }
 
 impl House {
     pub async fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let db = Db::open(&DbConfig::Sqlite { path: dir.path().join("kit.db") }).await.expect("opens");
+        let scratch = scratch::sqlite(&Migrations::none()).await;
+        let db = scratch.db.clone();
         let (hub, signer, shutdown) = (Hub::new(), std::sync::Arc::new(Signer::generate()), Shutdown::new());
         let services = [
             Service::new("catalog", db.clone()).add(DirectoryServiceServer::new(Directory)),
@@ -61,13 +69,14 @@ impl House {
             Service::new("gateway", db).add(DelegationServiceServer::new(Delegations(signer.clone()))),
         ];
         let handles = services.into_iter().map(|s| hub.serve(s, signer.verifier(), shutdown.clone())).collect();
-        Self { hub, signer, shutdown, handles, _dir: dir }
+        Self { hub, signer, shutdown, handles, scratch }
     }
 
     /// The gateway's client for the scaffolding service, carrying this person's assertion.
     pub fn as_user(&self, principal: &str, request_id: &str) -> Client {
         let assertion = self.signer.assert(&user(principal), &["scaffolding"], Actions::METHOD, None).expect("signs");
-        let outgoing = Outgoing { assertion: Some(assertion), request_id: request_id.to_owned(), ..Outgoing::default() };
+        let outgoing =
+            Outgoing { assertion: Some(assertion), request_id: request_id.to_owned(), ..Outgoing::default() };
         self.hub.peers("gateway").forwarding("scaffolding", outgoing, Instant::now() + Duration::from_secs(5))
     }
 }
@@ -94,8 +103,11 @@ impl DirectoryService for Directory {
         Ok(Response::new(Ownership { owner, ..Ownership::default() }))
     }
 
-    async fn list_memberships(&self, _: Request<ListMembershipsRequest>) -> Result<Response<ListMembershipsResponse>, Status> {
-        Ok(Response::default())
+    async fn list_memberships(
+        &self,
+        _: Request<ListMembershipsRequest>,
+    ) -> Result<Response<ListMembershipsResponse>, Status> {
+        Ok(Response::new(ListMembershipsResponse::default()))
     }
 }
 
@@ -107,9 +119,13 @@ impl Actions {
 
 #[tonic::async_trait]
 impl ActionService for Actions {
-    async fn list_actions(&self, request: Request<ListActionsRequest>) -> Result<Response<ListActionsResponse>, Status> {
+    async fn list_actions(
+        &self,
+        request: Request<ListActionsRequest>,
+    ) -> Result<Response<ListActionsResponse>, Status> {
         let (call, _) = accept(request)?;
-        let seen = Action { name: call.caller.principal, id: call.peer, description: call.request_id, ..Action::default() };
+        let seen =
+            Action { name: call.caller.principal, id: call.peer, description: call.request_id, ..Action::default() };
         Ok(Response::new(ListActionsResponse { actions: vec![seen] }))
     }
 }
@@ -120,7 +136,10 @@ pub struct Journal;
 impl JournalService for Journal {
     type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
-    async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Result<Response<Self::WatchEventsStream>, Status> {
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
         accept(request)?;
         let one = tokio_stream::once(Ok(Event { seq: 1, ..Event::default() }));
         Ok(Response::new(Box::pin(one.chain(tokio_stream::pending()))))
@@ -131,7 +150,10 @@ pub struct Delegations(std::sync::Arc<Signer>);
 
 #[tonic::async_trait]
 impl DelegationService for Delegations {
-    async fn issue_assertion(&self, request: Request<IssueAssertionRequest>) -> Result<Response<IssueAssertionResponse>, Status> {
+    async fn issue_assertion(
+        &self,
+        request: Request<IssueAssertionRequest>,
+    ) -> Result<Response<IssueAssertionResponse>, Status> {
         let (call, message) = accept(request)?;
         if message.principal.ends_with("gone") {
             return Err(Error::new(&AUTHORIZATION_LOST, "the principal has no rights any more").into());
