@@ -86,7 +86,7 @@ fn redactions(messages: &[(String, String)]) -> String {
         let module = package.split('.').skip(1).collect::<Vec<_>>().join("::");
         let _ = writeln!(
             code,
-            "impl ::core::fmt::Debug for crate::{module}::{name} {{ fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{ f.write_str(\"{name} {{{{ *** }}}}\") }} }}"
+            "impl ::core::fmt::Debug for crate::{module}::{name} {{ fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{ f.write_str(\"{name} {{ *** }}\") }} }}"
         );
     }
     code

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use tokio::sync::watch;
 use tonic::{body::Body, server::NamedService};
 
 use super::{Shutdown, routes::Routes};
@@ -24,13 +25,14 @@ pub struct Service {
     pub(super) served: Vec<&'static str>,
     pub(super) tasks: Vec<Task>,
     pub(super) recorder: Recorder,
+    pub(super) ailing: Vec<(&'static str, watch::Receiver<bool>)>,
 }
 
 impl Service {
     /// A service with kit's own RPCs and nothing else yet: its journal for the others, its inbox, and retention.
     pub fn new(name: &'static str, db: Db) -> Self {
         let (routes, served, tasks, recorder) = (Routes::default(), Vec::new(), Vec::new(), Recorder::new(&db));
-        let bare = Self { name, db: db.clone(), routes, served, tasks, recorder };
+        let bare = Self { name, db: db.clone(), routes, served, tasks, recorder, ailing: Vec::new() };
         bare.add(journal::service(db.clone()))
             .add(inbox::service(db.clone()))
             .task("retention", move |shutdown| retention::run(db, shutdown))
@@ -52,6 +54,13 @@ impl Service {
             self.served.push(S::NAME);
         }
         self.routes.add(S::NAME, grpc_server);
+        self
+    }
+
+    /// Lets the health of a gRPC service follow a signal of its own: NOT_SERVING while that is false.
+    #[must_use]
+    pub fn health(mut self, grpc_service: &'static str, serving: watch::Receiver<bool>) -> Self {
+        self.ailing.push((grpc_service, serving));
         self
     }
 
