@@ -1,1 +1,51 @@
-//! The secrets service.
+//! The secrets service: metadata, versions and bindings of secrets, and the embedded engine that seals their values.
+//!
+//! Rooms: `api` accepts and renders, `wire` translates, `app` orders, `model` decides, `store` keeps, `world` is the catalog and
+//! the engine with its files, `reconcile` follows ownership and looks for the key. Refuses to let a value anywhere but into the
+//! engine's ciphertext and the answer of RevealSecret (SEC-1).
+
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod error;
+pub mod model;
+pub mod reconcile;
+pub mod store;
+pub mod wire;
+pub mod world;
+
+use slipway_kit::{
+    db::Db,
+    error::Result,
+    page::Sealer,
+    serve::{Context, Service},
+};
+use slipway_proto::secrets::v1::{
+    secret_binding_service_server::SecretBindingServiceServer,
+    secret_service_server::{SERVICE_NAME, SecretServiceServer},
+};
+
+pub use config::Config;
+pub use world::engine;
+
+/// Wires the service. It starts without a usable key file, too: sealed, with metadata working (SEC-73).
+pub async fn build(config: Config, context: Context) -> Result<Service> {
+    let db = Db::open(&config.database).await?;
+    db.migrate(&store::MIGRATIONS).await?;
+    let app = app::App::new(app::Parts {
+        engine: engine::Engine::new(&config.key_file, config.witness_file.as_deref()),
+        directory: world::directory::Directory::new(context.peers.clone()),
+        sealer: Sealer::load(&db).await?.with_clock(context.clock.clone()),
+        clock: context.clock,
+        db: db.clone(),
+    });
+    app.unseal().await?;
+    let api = api::Api::new(app.clone());
+    let (peers, own, opened) = (context.peers, db.clone(), app.engine.opened());
+    Ok(Service::new("secrets", db)
+        .add(SecretServiceServer::new(api.clone()))
+        .add(SecretBindingServiceServer::new(api))
+        .health(SERVICE_NAME, opened)
+        .task("owners", move |shutdown| reconcile::follow_owners(peers, own, shutdown))
+        .task("seal", move |shutdown| reconcile::keep_unsealed(app, shutdown)))
+}
