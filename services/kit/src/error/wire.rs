@@ -3,7 +3,7 @@
 //! Owns the rule that every error answer carries an ErrorInfo. Refuses to pass on what a library or a sibling says of itself.
 use std::{collections::BTreeMap, sync::Mutex};
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -15,16 +15,21 @@ use super::{
 /// Most reasons of siblings that are told apart.
 const SIBLING_REASONS_MAX: usize = 1_024;
 
-/// A whole answer that says the error.
+/// A whole answer that says the error; with the time to come back, where it has one (REL-32).
 pub(crate) fn response(error: Error) -> Response<Body> {
-    Status::from(error).into_http()
+    let pushback_ms = error.details.retry_after_ms.map(HeaderValue::from);
+    let mut response = Status::from(error).into_http();
+    if let Some(pushback_ms) = pushback_ms {
+        response.headers_mut().insert("grpc-retry-pushback-ms", pushback_ms);
+    }
+    response
 }
 
 /// The trailers that end a stream with the error.
 pub(crate) fn trailers(error: Error) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if Status::from(error).add_header(&mut trailers).is_err() {
-        trailers.insert("grpc-status", http::HeaderValue::from_static("13"));
+        trailers.insert("grpc-status", HeaderValue::from_static("13"));
     }
     trailers
 }

@@ -101,6 +101,8 @@ async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Kn
             shutdown.clone(),
         ));
     }
+    // Whoever still knocks is told at once that nobody is in.
+    drop(knocks);
     health.stopping().await;
     while let Some(ended) = running.join_next().await {
         report(name, ended);

@@ -66,7 +66,9 @@ mod tests {
             |class, unary| authz::rules().find(move |r| r.class == class && r.unary_answer == unary).expect("a method");
         let (interactive, critical) = (find(Class::Interactive, true), find(Class::Critical, true));
         let held = (0..INTERACTIVE_MAX).map(|_| room.enter(interactive).expect("room")).collect::<Vec<_>>();
-        assert!(room.enter(interactive).err().expect("full").is(&OVERLOADED));
+        let full = room.enter(interactive).err().expect("full");
+        assert!(full.is(&OVERLOADED));
+        assert!(crate::error::response(full).headers().contains_key("grpc-retry-pushback-ms"));
         assert!(room.enter(critical).is_ok() && room.enter(find(Class::Batch, false)).is_ok());
         drop(held);
         assert!(room.enter(interactive).is_ok());
