@@ -178,18 +178,43 @@ pub(crate) fn dialect(sql: &str, postgres: bool) -> String {
     sql.replace("NOW_US()", now)
 }
 
+enum Meaning {
+    /// Another transaction was in the way; a repeat helps.
+    Contended,
+    /// The database cannot do its work now.
+    Away,
+    /// The statement is wrong.
+    Defect,
+}
+
+/// What an engine's code means: five characters are Postgres's SQLSTATE, fewer SQLite's extended result code.
+fn meaning(code: &str) -> Meaning {
+    if code.len() == 5 {
+        return match (code, &code[..2]) {
+            ("40001" | "40P01" | "55P03", _) => Meaning::Contended,
+            // Cut off, read-only after a failover, idle too long; then connection, resources, operator, system.
+            ("57014" | "25006" | "25P03" | "25P04", _) | (_, "08" | "53" | "57" | "58") => Meaning::Away,
+            _ => Meaning::Defect,
+        };
+    }
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        // Busy and locked; then read-only, input and output, full, cannot open.
+        Ok(5 | 6) => Meaning::Contended,
+        Ok(8 | 10 | 13 | 14) => Meaning::Away,
+        _ => Meaning::Defect,
+    }
+}
+
 /// What a driver error means to a caller.
 pub(crate) fn failure(error: sqlx::Error) -> Error {
     if let sqlx::Error::Database(inner) = &error {
         if inner.is_unique_violation() {
             return Error::new(&ALREADY_EXISTS, "a resource of that name exists").source(error);
         }
-        let code = inner.code().unwrap_or_default().into_owned();
-        if matches!(code.as_str(), "40001" | "40P01" | "5" | "517" | "55P03") {
-            return Error::new(&CONFLICT, "a concurrent change won").source(error);
-        }
-        if !matches!(code.as_str(), "25006" | "57P01" | "57P02" | "57P03" | "53300" | "13" | "10" | "8") {
-            return Error::internal(error);
+        match meaning(&inner.code().unwrap_or_default()) {
+            Meaning::Contended => return Error::new(&CONFLICT, "a concurrent change won").source(error),
+            Meaning::Defect => return Error::internal(error),
+            Meaning::Away => {}
         }
     }
     match error {

@@ -81,7 +81,11 @@ impl Drop for Keep {
         // A runtime of its own: the test's may be shutting down, and a drop cannot await.
         let removal = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(tokio::time::timeout(Duration::from_secs(10), administer(&server, sql))).ok()?.ok()
+            // The timer needs the runtime, so it is made inside.
+            runtime
+                .block_on(async { tokio::time::timeout(Duration::from_secs(10), administer(&server, sql)).await })
+                .ok()?
+                .ok()
         });
         if !matches!(removal.join(), Ok(Some(()))) {
             eprintln!("scratch database was left behind");

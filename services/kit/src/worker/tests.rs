@@ -354,3 +354,34 @@ async fn many_workers_do_each_item_once() {
         assert_eq!(writes(&db).await, want, "{}", scratch.engine);
     }
 }
+
+#[tokio::test]
+async fn a_lapsed_member_holds_nothing_and_never_revives() {
+    for scratch in scratch::each(&Migrations::none()).await {
+        let db = &scratch.db;
+        table(db).await;
+        put(db, "a", 0).await;
+        let old = member::Member::join(db, Duration::from_secs(60)).await.expect("join");
+        let first = queue::claim(db, &old, KIND, 4).await.expect("claim").remove(0);
+        assert!(queue::claim(db, &old, KIND, 4).await.expect("claim").is_empty(), "held by a living member");
+        write(db, &first, "first").await.expect("the guard holds");
+        first.may_start(Duration::from_secs(50)).expect("time enough");
+        assert!(first.may_start(Duration::from_secs(59)).is_err(), "too long for the lease");
+        // Its lease lapses; before anybody else takes the item the guard fails already.
+        db.execute("UPDATE members SET lease_until_us = NOW_US() WHERE id = $1", args![&old.id]).await.expect("lapse");
+        assert!(write(db, &first, "lapsed").await.expect_err("lapsed").is(&STALE_EPOCH), "{}", scratch.engine);
+        assert!(!old.beat(db).await.expect("beat"), "a lapsed member never revives");
+        let new = member::Member::join(db, Duration::from_secs(60)).await.expect("join");
+        let second = queue::claim(db, &new, KIND, 4).await.expect("claim").remove(0);
+        assert!(second.epoch > first.epoch && second.attempts == 2);
+        // The old one puts nothing back, and a member that came to life again would still have an old epoch.
+        queue::finish(db, &first, queue::Finish::Done).await.expect("no effect");
+        db.execute("UPDATE members SET lease_until_us = NOW_US() + 60000000", vec![]).await.expect("revive by force");
+        assert!(write(db, &first, "old epoch").await.expect_err("stale").is(&STALE_EPOCH));
+        write(db, &second, "second").await.expect("the guard holds");
+        queue::finish(db, &second, queue::Finish::Done).await.expect("done");
+        assert!(write(db, &second, "after").await.expect_err("gone").is(&STALE_EPOCH));
+        assert_eq!(writes(db).await, ["first", "second"], "{}", scratch.engine);
+        assert!(item(db, KIND, "a").await.expect("read").is_none());
+    }
+}
