@@ -206,6 +206,22 @@ async fn reads_and_refusals_are_recorded_before_the_service_is_gone() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_given_up_is_recorded_too() {
+    let house = House::start().await;
+    let mut client = DirectoryServiceClient::new(house.hub.peers("environment").as_service("catalog", 30 * SECOND));
+    let hanging = client.resolve_owner(reference(Directory::HANG));
+    assert!(tokio::time::timeout(Duration::from_millis(300), hanging).await.is_err());
+    house.shutdown.begin();
+    for handle in house.handles {
+        tokio::time::timeout(5 * SECOND, handle).await.expect("nothing hangs on").expect("in order");
+    }
+    let rows = house.scratch.db.fetch_all("SELECT principal, code FROM audit", vec![]).await.expect("rows");
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].text("principal").expect("text"), "service:environment");
+    assert_eq!(rows[0].text("code").expect("text"), "Cancelled");
+}
+
+#[tokio::test]
 async fn health_is_served_for_everything_that_is_added() {
     let house = House::start().await;
     let client = house.hub.peers("gateway").as_service("catalog", SECOND);

@@ -23,8 +23,35 @@ use crate::{
 /// Largest message of an answer, in bytes (REL-14).
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Sees the trailers of an answer once, or none if it was given up; an error takes the answer's place.
-pub(super) type Done = Box<dyn FnOnce(Option<&http::HeaderMap>) -> crate::error::Result<()> + Send>;
+type Ended = Box<dyn FnOnce(Option<&http::HeaderMap>) -> crate::error::Result<()> + Send>;
+
+/// What happens once at the end of a call, however it ends: with trailers, or given up on the way.
+pub(super) struct Done(Option<Ended>);
+
+impl Done {
+    /// Does `ended` at the end; its error takes the answer's place.
+    pub(super) fn new(
+        ended: impl FnOnce(Option<&http::HeaderMap>) -> crate::error::Result<()> + Send + 'static,
+    ) -> Self {
+        Self(Some(Box::new(ended)))
+    }
+
+    /// The call ended with these trailers.
+    pub(super) fn end(mut self, trailers: &http::HeaderMap) -> crate::error::Result<()> {
+        self.0.take().map_or(Ok(()), |ended| ended(Some(trailers)))
+    }
+}
+
+impl Drop for Done {
+    /// A call that is given up, for example by a client that went away, ends too.
+    fn drop(&mut self) {
+        if let Some(ended) = self.0.take()
+            && ended(None).is_err()
+        {
+            tracing::error!("a call that was given up could not be recorded");
+        }
+    }
+}
 
 type Polled = Poll<Option<Result<Frame<Bytes>, tonic::Status>>>;
 
@@ -53,7 +80,7 @@ impl Answer {
 
     /// The trailers to send: these, or those of the record that could not be made.
     fn finish(&mut self, trailers: http::HeaderMap) -> http::HeaderMap {
-        match self.done.take().map_or(Ok(()), |done| done(Some(&trailers))) {
+        match self.done.take().map_or(Ok(()), |done| done.end(&trailers)) {
             Ok(()) => trailers,
             Err(error) => error::trailers(error),
         }
@@ -102,17 +129,6 @@ impl http_body::Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
-    }
-}
-
-impl Drop for Answer {
-    /// A body that is given up, for example by a client that went away, is done too.
-    fn drop(&mut self) {
-        if let Some(done) = self.done.take()
-            && done(None).is_err()
-        {
-            tracing::error!("a call that was given up could not be recorded");
-        }
     }
 }
 

@@ -198,7 +198,7 @@ impl Shared {
         };
         error::repair(answer.headers_mut());
         if answer.headers().contains_key("grpc-status") {
-            let recorded = done.map_or(Ok(()), |done| done(Some(answer.headers())));
+            let recorded = done.map_or(Ok(()), |done| done.end(answer.headers()));
             return recorded.map_or_else(error::response, |()| answer);
         }
         let stop = (!unary).then(|| self.shutdown.clone());

@@ -1,10 +1,18 @@
 //! `grpc.health.v1` of one service: for the whole, and for each gRPC service it serves (REL-17).
 //!
 //! Owns when it says NOT_SERVING: as soon as the process stops. Refuses the state of siblings: that is theirs to tell.
+use std::time::Duration;
+
 use tokio::sync::watch;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{Shutdown, routes::Routes};
+use crate::db::Db;
+
+/// Between two looks at the database.
+const READINESS_PERIOD: Duration = Duration::from_secs(5);
+/// Time the database has to answer.
+const READINESS_TIME: Duration = Duration::from_secs(2);
 
 /// Tells what is served.
 pub(super) struct Health {
@@ -45,6 +53,27 @@ impl Health {
                     changed = serving.changed() => if changed.is_err() { return },
                     () = shutdown.wait() => return,
                 }
+            }
+        }
+    }
+
+    /// Says whether the whole is ready: its database answers (REL-17); until shutdown.
+    pub(super) fn readiness(&self, db: Db, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static {
+        let reporter = self.reporter.clone();
+        async move {
+            let mut was_ready = true;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(READINESS_PERIOD) => {}
+                    () = shutdown.wait() => return,
+                }
+                let asked = tokio::time::timeout(READINESS_TIME, db.fetch_one("SELECT 1 AS one", Vec::new())).await;
+                let is_ready = matches!(asked, Ok(Ok(_)));
+                if is_ready != was_ready && !shutdown.is_down() {
+                    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+                    reporter.set_service_status("", status).await;
+                }
+                was_ready = is_ready;
             }
         }
     }

@@ -65,7 +65,7 @@ impl Hub {
 }
 
 async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Knock>, shutdown: Shutdown) {
-    let Service { name, db: _, routes, served, tasks, recorder, ailing } = service;
+    let Service { name, db, routes, served, tasks, recorder, ailing } = service;
     let mut running = JoinSet::new();
     for task in tasks {
         let end = shutdown.clone();
@@ -78,6 +78,7 @@ async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Kn
     let last = Shutdown::new();
     let recording = tokio::spawn(recorder.clone().run(last.clone()));
     let (routes, health) = health::add(routes, &served).await;
+    running.spawn(health.readiness(db, shutdown.clone()));
     for (grpc_service, serving) in ailing {
         running.spawn(health.follow(grpc_service, serving, shutdown.clone()));
     }

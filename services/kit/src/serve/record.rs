@@ -29,7 +29,7 @@ pub(super) fn refused(recorder: &Recorder, path: &str, peer: &str, request_id: &
 /// What records the call at its end, and gives its place back.
 pub(super) fn at_end(recorder: &Recorder, call: &Call, rule: &'static Rule, place: Place) -> Done {
     let (recorder, call) = (recorder.clone(), call.clone());
-    Box::new(move |trailers| {
+    Done::new(move |trailers| {
         drop(place);
         let (code, reason) = trailers.map_or((Code::Cancelled, String::new()), outcome);
         if code == Code::Ok && (rule.audit != Audit::Read || rule.is_internal()) {

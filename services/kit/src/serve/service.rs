@@ -40,6 +40,7 @@ impl Service {
 
     /// Adds a generated server, for example `EnvironmentServiceServer::new(api)`.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "a builder's word; nobody adds services up")]
     pub fn add<S>(mut self, grpc_server: S) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
