@@ -29,6 +29,7 @@ const SECRET: &str = "secret";
 const LARGE: &str = "large";
 
 /// What beginning a change finds.
+#[allow(clippy::large_enum_variant, reason = "matched and moved at once, never kept")]
 pub enum Begun<R> {
     /// The same request was done before, and this was its answer.
     Replay(R),

@@ -138,10 +138,10 @@ impl Exec<'_> {
         match self {
             Exec::Db(Db { engine: Engine::Sqlite { writer, reader, .. }, .. }) => {
                 let pool = if is_read(sql) { reader } else { writer };
-                sqlite(sql, args).fetch_all(&*pool).await.map_err(failure)?.iter().map(Row::sqlite).collect()
+                sqlite(sql, args).fetch_all(pool).await.map_err(failure)?.iter().map(Row::sqlite).collect()
             }
             Exec::Db(Db { engine: Engine::Postgres { pool, .. }, .. }) => {
-                postgres(sql, args).fetch_all(&*pool).await.map_err(failure)?.iter().map(Row::postgres).collect()
+                postgres(sql, args).fetch_all(pool).await.map_err(failure)?.iter().map(Row::postgres).collect()
             }
             Exec::Tx(Tx { inner: Inner::Sqlite(tx), .. }) => {
                 sqlite(sql, args).fetch_all(&mut **tx).await.map_err(failure)?.iter().map(Row::sqlite).collect()
