@@ -7,11 +7,15 @@ use std::path::Path;
 use figment::{
     Figment,
     error::Kind,
-    providers::{Env, Format as _, Toml},
+    providers::{Env, Format as _, Serialized, Toml},
+    value::{Dict, Value},
 };
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, INVALID_CONFIG, Result};
+
+/// Most problems told at once.
+const PROBLEMS_MAX: usize = 20;
 
 /// Reads `T`: its serde defaults, then the file, then variables `<env_prefix>KEY` where `__` goes down a level.
 ///
@@ -33,11 +37,51 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
 }
 
 fn extract<T: DeserializeOwned>(layers: &Figment) -> Result<T> {
-    layers.extract::<T>().map_err(|errors| {
-        let problems = errors.into_iter().map(problem).collect::<Vec<_>>();
-        let text = problems.iter().map(|(key, what)| format!("{key}: {what}")).collect::<Vec<_>>().join("; ");
-        problems.into_iter().fold(Error::new(&INVALID_CONFIG, text), |error, (key, what)| error.violation(key, what))
-    })
+    let mut layers = layers.clone();
+    let mut problems: Vec<(String, String)> = Vec::new();
+    while problems.len() < PROBLEMS_MAX {
+        let error = match layers.extract::<T>() {
+            Ok(config) if problems.is_empty() => return Ok(config),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        let culprit = culprit(&error);
+        let found = error.into_iter().map(problem).filter(|(key, _)| problems.iter().all(|(known, _)| known != key));
+        let found = found.collect::<Vec<_>>();
+        let is_new = !found.is_empty();
+        problems.extend(found);
+        // What is wrong is left out and the rest read again, so that the next problem shows.
+        match culprit.and_then(|key| without(&layers, &key)) {
+            Some(rest) if is_new => layers = rest,
+            _ => break,
+        }
+    }
+    let text = problems.iter().map(|(key, what)| format!("{key}: {what}")).collect::<Vec<_>>().join("; ");
+    let error = Error::new(&INVALID_CONFIG, text);
+    Err(problems.into_iter().fold(error, |error, (key, what)| error.violation(key, what)))
+}
+
+/// The key that is wrong by itself and can be left out.
+fn culprit(error: &figment::Error) -> Option<String> {
+    match error.kind {
+        Kind::UnknownField(..) | Kind::UnknownVariant(..) | Kind::InvalidType(..) | Kind::InvalidValue(..) => {
+            Some(problem(error.clone()).0)
+        }
+        _ => None,
+    }
+}
+
+/// The same layers as one, without a key.
+fn without(layers: &Figment, key: &str) -> Option<Figment> {
+    let mut all: Dict = layers.extract().ok()?;
+    let (parents, last) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut at = &mut all;
+    for part in parents.split('.').filter(|part| !part.is_empty()) {
+        let Some(Value::Dict(_, inner)) = at.get_mut(part) else { return None };
+        at = inner;
+    }
+    at.remove(last)?;
+    Some(Figment::from(Serialized::defaults(all)))
 }
 
 /// Key and wording of one problem; values are not repeated, for one might be a secret put in the wrong place.
@@ -115,6 +159,15 @@ mod tests {
             assert!(what.contains(wording), "{text}: {what}");
             assert!(!what.contains("many"), "the value is not repeated");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let text = "lisen = 'x'\nlisten = 3\ncolour = 'red'\n[limits]\ncalls = 3\ncalls_max = 'many'";
+        let error = parse::<Example>(text).expect_err("five things are wrong");
+        let mut keys = error.violations().iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>();
+        keys.sort_unstable();
+        assert_eq!(keys, ["colour", "limits.calls", "limits.calls_max", "lisen", "listen"]);
     }
 
     #[test]
