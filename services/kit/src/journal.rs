@@ -12,7 +12,7 @@ use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
 
 use crate::{
     args,
-    db::{Db, Exec, Row, Tx},
+    db::{Db, Exec, Row, Tx, insert_many},
     error::{Error, RESUME_TOKEN_EXPIRED, Result},
     id,
 };
@@ -119,27 +119,33 @@ impl Stored {
     }
 }
 
-/// Appends an event; answers its number. Writers of one database take turns from here to their commit, which wakes readers.
-pub async fn append(tx: &mut Tx, event: NewEvent) -> Result<i64> {
+/// Appends an event when the transaction commits, which wakes readers.
+///
+/// Numbers are taken last of all: writers of one database take turns only for the length of a commit, and nobody who holds a number
+/// waits for a row that another holds.
+pub async fn append(tx: &mut Tx, event: NewEvent) -> Result<()> {
     if event.payload_json.len() > PAYLOAD_BYTES_MAX {
-        return Err(Error::internal(format!(
-            "{} of {} has {} bytes",
-            event.subject,
-            event.key,
-            event.payload_json.len()
-        )));
+        let (subject, key, bytes) = (event.subject, event.key, event.payload_json.len());
+        return Err(Error::internal(format!("{subject} of {key} has {bytes} bytes")));
     }
-    let seq =
-        tx.fetch_one("UPDATE journal_head SET seq = seq + 1 WHERE id = 1 RETURNING seq", args![]).await?.int("seq")?;
-    let traceparent = tx.traceparent().to_owned();
-    tx.execute(
-        "INSERT INTO journal (seq, event_id, subject, event_key, payload, traceparent, created_us) \
-         VALUES ($1, $2, $3, $4, $5, $6, NOW_US())",
-        args![seq, id::uuid7(), event.subject, event.key, event.payload_json, traceparent],
-    )
-    .await?;
-    tx.wake_journal();
-    Ok(seq)
+    tx.push_event(event);
+    Ok(())
+}
+
+/// Writes the events of a transaction that is about to commit.
+pub(crate) async fn write(tx: &mut Tx, events: Vec<NewEvent>) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let sql = "UPDATE journal_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, NOW_US() AS now_us";
+    let row = tx.fetch_one(sql, args![events.len()]).await?;
+    let (last, now_us, traceparent) = (row.int("seq")?, row.int("now_us")?, tx.traceparent().to_owned());
+    let first = last - i64::try_from(events.len()).unwrap_or(i64::MAX) + 1;
+    let rows = (first..).zip(events);
+    let rows =
+        rows.map(|(seq, e)| args![seq, id::uuid7(), e.subject, e.key, e.payload_json, &traceparent, now_us]).collect();
+    let into = "journal (seq, event_id, subject, event_key, payload, traceparent, created_us)";
+    insert_many(tx, into, rows, "").await.map(drop)
 }
 
 /// Events after a position, oldest first; what retention has removed is not missed, see [`check`].

@@ -4,7 +4,10 @@ use sqlx::{
 };
 
 use super::{Db, Engine, Row, Signals, Value, dialect, failure};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    journal::{self, NewEvent},
+};
 
 /// Most bound values in one statement; below the limits of both engines.
 const BINDS_MAX: usize = 30_000;
@@ -13,8 +16,10 @@ const BINDS_MAX: usize = 30_000;
 pub struct Tx {
     inner: Inner,
     signals: Signals,
-    /// What the commit wakes: readers of the journal, workers.
-    wakes: (bool, bool),
+    /// Events that the commit writes to the journal, last of all.
+    events: Vec<NewEvent>,
+    /// Whether the commit wakes workers.
+    wakes_work: bool,
     traceparent: String,
 }
 
@@ -31,18 +36,27 @@ impl Tx {
             }
             Engine::Postgres { pool, .. } => Inner::Postgres(pool.begin().await.map_err(failure)?),
         };
-        Ok(Self { inner, signals: db.signals.clone(), wakes: (false, false), traceparent: String::new() })
+        Ok(Self {
+            inner,
+            signals: db.signals.clone(),
+            events: Vec::new(),
+            wakes_work: false,
+            traceparent: String::new(),
+        })
     }
 
     /// Makes the changes durable and wakes whoever waits for them. An error leaves the outcome unknown to the caller:
     /// UNAVAILABLE, never success (REL-42).
-    pub async fn commit(self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
+        let events = std::mem::take(&mut self.events);
+        let wakes = (!events.is_empty(), self.wakes_work);
+        journal::write(&mut self, events).await?;
         match self.inner {
             Inner::Sqlite(tx) => tx.commit().await,
             Inner::Postgres(tx) => tx.commit().await,
         }
         .map_err(failure)?;
-        self.signals.wake(self.wakes);
+        self.signals.wake(wakes);
         Ok(())
     }
 
@@ -55,12 +69,12 @@ impl Tx {
         &self.traceparent
     }
 
-    pub(crate) fn wake_journal(&mut self) {
-        self.wakes.0 = true;
+    pub(crate) fn push_event(&mut self, event: NewEvent) {
+        self.events.push(event);
     }
 
     pub(crate) fn wake_work(&mut self) {
-        self.wakes.1 = true;
+        self.wakes_work = true;
     }
 
     /// Undoes everything.

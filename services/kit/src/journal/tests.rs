@@ -12,11 +12,10 @@ fn new(key: &str, n: usize) -> NewEvent {
     NewEvent { subject: "x.v1.Made", key: key.to_owned(), payload_json: format!("{{\"n\":{n}}}") }
 }
 
-async fn add(db: &Db, key: &str, n: usize) -> i64 {
+async fn add(db: &Db, key: &str, n: usize) {
     let mut tx = db.begin().await.expect("tx");
-    let seq = append(&mut tx, new(key, n)).await.expect("append");
+    append(&mut tx, new(key, n)).await.expect("append");
     tx.commit().await.expect("commit");
-    seq
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,4 +117,44 @@ async fn a_payload_beyond_the_limit_is_a_defect() {
     let mut tx = scratch.db.begin().await.expect("tx");
     let event = NewEvent { payload_json: "x".repeat(PAYLOAD_BYTES_MAX + 1), ..new("k", 1) };
     assert!(!append(&mut tx, event).await.expect_err("too large").is(&INVALID_FIELD));
+}
+
+#[tokio::test]
+async fn several_events_of_one_transaction_keep_their_order() {
+    for scratch in scratch::each(&Migrations::none()).await {
+        add(&scratch.db, "a", 0).await;
+        let mut tx = scratch.db.begin().await.expect("tx");
+        for n in 1..4 {
+            append(&mut tx, new("b", n)).await.expect("append");
+        }
+        tx.commit().await.expect("commit");
+        let told = read(&scratch.db, 1, 9).await.expect("events");
+        let told: Vec<_> = told.iter().map(|e| (e.seq, e.payload_json.as_str())).collect();
+        assert_eq!(told, [(2, "{\"n\":1}"), (3, "{\"n\":2}"), (4, "{\"n\":3}")], "{}", scratch.engine);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_and_numbers_taken_in_any_order_do_not_deadlock() {
+    for scratch in scratch::each(&Migrations::none()).await {
+        let mut tasks = tokio::task::JoinSet::new();
+        for writer in 0..4usize {
+            let db = scratch.db.clone();
+            tasks.spawn(async move {
+                for n in 0..15 {
+                    let mut tx = db.begin().await.expect("tx");
+                    if writer % 2 == 0 {
+                        append(&mut tx, new("k", n)).await.expect("append");
+                    }
+                    crate::worker::enqueue(&mut tx, "k", "same", 0).await.expect("enqueue");
+                    append(&mut tx, new("k", n)).await.expect("append");
+                    tx.commit().await.expect("no deadlock");
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.expect("writer");
+        }
+        assert_eq!(head(&scratch.db).await.expect("head").seq, 90, "{}", scratch.engine);
+    }
 }
