@@ -1,6 +1,147 @@
 //! The gateway: who calls, whether the rule of the RPC lets them in, and where the call goes.
 //!
 //! Owns the nouns of access (platform tokens, role bindings) and the edge of the platform; refuses every other noun, and never
-//! decodes a call it forwards. Rooms: `model` decides without I/O.
+//! decodes a call it forwards. Rooms: `config` is what it is told; `edge` is the outside's door, in place of an api; `api` serves
+//! access to the edge and the services; `app` holds the verbs, `model` the decisions, `store` the SQL, `world` what is outside.
 
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod edge;
+pub mod error;
 pub mod model;
+pub mod store;
+pub mod wire;
+pub mod world;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use slipway_kit::{
+    caller::Signer,
+    db::Db,
+    error::{Error, Result},
+    fetch::Fetcher,
+    page::Sealer,
+    serve::{Context, Service, Shutdown, transport},
+};
+use slipway_proto::access::v1::{
+    delegation_service_server::DelegationServiceServer, role_binding_service_server::RoleBindingServiceServer,
+    token_service_server::TokenServiceServer,
+};
+use tokio::net::TcpListener;
+
+use app::{
+    access::Access, authentication::Authentication, lists::Lists, rates::Limits, role_bindings::RoleBindings,
+    tokens::Tokens,
+};
+use config::Config;
+use edge::{Edge, Parts, Webhooks};
+use store::{MIGRATIONS, Store};
+use world::{directory::Catalog, issuer::Issuer, key_file, key_source::Remote};
+
+/// The gateway, built and not yet listening.
+pub struct Gateway {
+    /// Its side towards the services: AccessService and DelegationService, under the name `gateway`.
+    pub service: Service,
+    /// Its side towards the outside.
+    pub edge: Edge,
+    /// The first administrator's token, until it was used once; to be printed and nowhere kept.
+    pub first_token: Option<String>,
+    config: Config,
+    shutdown: Shutdown,
+}
+
+/// Wires the gateway: database, facts, authentication, access services, edge.
+///
+/// # Errors
+/// As the configuration, the database and the key files.
+pub async fn build(config: Config, context: Context, signer: Signer, shutdown: Shutdown) -> Result<Gateway> {
+    config.validate()?;
+    let db = Db::open(&config.database).await?;
+    db.migrate(&MIGRATIONS).await?;
+    let (store, clock, signer) = (Store::new(db.clone()), context.clock.clone(), Arc::new(signer));
+    let key = key_file::load_or_create(&config.token_key_file)?;
+    let webhooks = Webhooks::new(secrets(&config)?);
+    let issuers = issuers(&config)?;
+    let first = app::start::begin(&store, &clock, &key).await?;
+
+    let limits = Arc::new(Limits::new(config.limits.clone()));
+    let access = Access::new(store.clone(), Box::new(Catalog::new(context.peers.clone())));
+    let authentication =
+        Authentication::new(access.clone(), store.clone(), clock.clone(), key, issuers, limits.clone());
+    let lists = Lists::new(Sealer::load(&db).await?);
+    let tokens = Tokens::new(store.clone(), access.clone(), clock.clone(), key, lists.clone());
+    let bindings = RoleBindings::new(store, access.clone(), clock.clone(), lists);
+    let delegations =
+        api::DelegationApi { authentication: authentication.clone(), signer: signer.clone(), clock: clock.clone() };
+    let (facts, keys) = (access.clone(), authentication.clone());
+    let service = Service::new("gateway", db)
+        .add(TokenServiceServer::new(api::TokenApi(tokens)))
+        .add(RoleBindingServiceServer::new(api::RoleBindingApi(bindings)))
+        .add(DelegationServiceServer::new(delegations))
+        .task("access facts", move |shutdown| facts.keep(shutdown))
+        .task("issuer keys", move |shutdown| keys.keep_keys(shutdown));
+    let (peers, recorder) = (context.peers, service.recorder());
+    let parts = Parts { access, authentication, signer, peers, limits, webhooks, recorder, shutdown: shutdown.clone() };
+    let edge = Edge::new(parts)?;
+    Ok(Gateway { service, edge, first_token: first.map(|token| token.expose().to_owned()), config, shutdown })
+}
+
+/// Serves the outside on a listener until shutdown; calls that run may end.
+///
+/// # Errors
+/// INVALID_FIELD when the listener is not of loopback and there is no TLS, INTERNAL when the certificate cannot be used.
+pub async fn serve(edge: Edge, listener: TcpListener, tls: Option<&config::Tls>, shutdown: Shutdown) -> Result<()> {
+    let address = listener.local_addr().map_err(Error::internal)?;
+    if tls.is_none() && !address.ip().is_loopback() {
+        return Err(Error::internal("a listener beyond loopback needs tls"));
+    }
+    let file = |tls: &config::Tls| transport::server_config(Path::new(&tls.certificate_file), Path::new(&tls.key_file));
+    let tls = tls.map(file).transpose()?;
+    edge.set_serving().await;
+    let (health, down) = (edge.clone(), shutdown.clone());
+    let drain = tokio::spawn(async move {
+        down.wait().await;
+        health.set_not_serving().await;
+    });
+    transport::serve(listener, tls, transport::Limits::default(), edge, shutdown).await;
+    drain.abort();
+    Ok(())
+}
+
+impl Gateway {
+    /// What the gateway was told.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The signal that ends it.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+}
+
+fn secrets(config: &Config) -> Result<BTreeMap<String, model::webhook::Secrets>> {
+    let read = |(source, webhook): (&String, &config::Webhook)| {
+        let secrets = webhook.secret_files.iter().map(|file| key_file::secret(file)).collect::<Result<Vec<_>>>()?;
+        let usable = model::webhook::Secrets::new(secrets);
+        let usable = usable.map_err(|why| Error::internal(format!("webhooks.{source}: unusable secret: {why:?}")))?;
+        Ok((source.clone(), usable))
+    };
+    config.webhooks.iter().map(read).collect()
+}
+
+fn issuers(config: &Config) -> Result<Vec<Issuer>> {
+    // Public hosts that the configuration names are allowed by that; others need an entry with their network.
+    let named = config.issuers.values().flat_map(|i| std::iter::once(&i.issuer).chain(&i.jwks_url));
+    let https = |url: url::Url| (url.scheme() == "https").then(|| url.origin().ascii_serialization());
+    let hosts = named.filter_map(|address| url::Url::parse(address).ok().and_then(https));
+    let fetcher = Fetcher::new(&config.issuer_hosts.iter().cloned().chain(hosts).collect::<Vec<_>>())?;
+    let make = |(id, issuer): (&String, &config::Issuer)| {
+        let source = Remote::new(fetcher.clone(), issuer.issuer.clone(), issuer.jwks_url.clone());
+        Issuer::new(id.clone(), issuer.rules(), issuer.mapping(), Box::new(source))
+    };
+    Ok(config.issuers.iter().map(make).collect())
+}

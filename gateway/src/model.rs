@@ -1,9 +1,13 @@
-//! Decisions of the gateway as pure functions: credential formats, signatures, signed tokens.
+//! Decisions of the gateway as pure functions: credential formats, signatures, signed tokens, rights, routes.
 //!
 //! Refuses async, I/O and clocks: the caller brings the bytes, the keys and the time.
 
 pub mod credential;
 pub mod jwt;
+pub mod noun;
+pub mod principal;
+pub mod rights;
+pub mod route;
 pub mod strict_json;
 pub mod token;
 pub mod webhook;

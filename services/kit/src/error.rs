@@ -260,6 +260,11 @@ impl Error {
         &self.message
     }
 
+    /// After how many milliseconds a repeat makes sense, if that is known.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.details.retry_after_ms
+    }
+
     /// Field violations in the order they were found.
     pub fn violations(&self) -> &[(String, String)] {
         &self.details.violations

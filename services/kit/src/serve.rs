@@ -22,7 +22,7 @@ use crate::{caller::Verifier, clock::Clock};
 
 pub use crate::error::error_from;
 pub use call::{Call, accept, accept_change, accept_stream};
-pub use deadline::{BUDGET_HEADER, budget};
+pub use deadline::{BUDGET_HEADER, budget, of as deadline_of};
 pub use guard::{Guard, REQUEST_ID_HEADER};
 pub use hub::Hub;
 pub use peers::{Client, Outgoing, Peers};

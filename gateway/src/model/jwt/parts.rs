@@ -66,7 +66,9 @@ impl Parts {
         self.algorithm
     }
 
-    pub(super) fn kid(&self) -> Option<&str> {
+    /// `kid`, good only for telling keys apart.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 

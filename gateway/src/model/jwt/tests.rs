@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use aws_lc_rs::{
-    encoding::AsBigEndian as _,
     rand::SystemRandom,
     rsa,
     signature::{self as sig, KeyPair as _},

@@ -15,7 +15,7 @@ use crate::{
 pub const BUDGET_HEADER: &str = "grpc-timeout";
 
 /// When the call must end: the caller's time, at most the cap, else the default.
-pub(super) fn of(headers: &HeaderMap, class: authz::Deadline, now: Instant) -> Result<Instant> {
+pub fn of(headers: &HeaderMap, class: authz::Deadline, now: Instant) -> Result<Instant> {
     let time = match asked(headers)? {
         None => class.default,
         Some(Duration::ZERO) => return Err(expired()),

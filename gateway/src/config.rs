@@ -1,0 +1,185 @@
+//! Settings of the gateway.
+//!
+//! Refuses a listener beyond loopback without TLS, webhooks without a usable secret, and issuers that are not told apart.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+use serde::Deserialize;
+use slipway_kit::{
+    db::DbConfig,
+    error::{Result, Violations},
+};
+
+use crate::{
+    app::rates::Rates,
+    model::{
+        jwt::{Algorithm, IssuerRules, claims::MAX_LIFE_SECONDS},
+        principal::Mapping,
+    },
+};
+
+/// Everything the gateway is told.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where access data is kept.
+    pub database: DbConfig,
+    /// Address to listen on; without TLS it must be of loopback.
+    #[serde(default = "loopback")]
+    pub listen: SocketAddr,
+    /// Certificate and key, to listen with TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// File with the key under which platform tokens are hashed; made at the first start.
+    pub token_key_file: PathBuf,
+    /// Identity providers, by an id of our choice.
+    #[serde(default)]
+    pub issuers: BTreeMap<String, Issuer>,
+    /// Hosts and networks that issuers' keys may be fetched from although they are not public, for example
+    /// `http://127.0.0.1:8080`.
+    #[serde(default)]
+    pub issuer_hosts: Vec<String>,
+    /// Webhook endpoints `/webhooks/<source>`, by source.
+    #[serde(default)]
+    pub webhooks: BTreeMap<String, Webhook>,
+    /// How often a principal may call.
+    #[serde(default)]
+    pub limits: Rates,
+}
+
+/// TLS of the listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate and its chain.
+    pub certificate_file: PathBuf,
+    /// PEM file with the private key.
+    pub key_file: PathBuf,
+}
+
+/// One identity provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// `iss` of its tokens, byte for byte.
+    pub issuer: String,
+    /// Audience its tokens must name.
+    pub audience: String,
+    /// Where its keys are; by discovery if absent.
+    #[serde(default)]
+    pub jwks_url: Option<String>,
+    /// Accepted algorithms of RS256, PS256, ES256, ES384, EdDSA.
+    pub algorithms: Vec<String>,
+    /// Accepted `typ` headers, in lower case.
+    #[serde(default = "types")]
+    pub types: Vec<String>,
+    /// Accepted `azp` or `client_id`; any if empty.
+    #[serde(default)]
+    pub clients: Vec<String>,
+    /// Whether tokens may name further audiences.
+    #[serde(default)]
+    pub allow_other_audiences: bool,
+    /// Longest life of its tokens, in seconds.
+    #[serde(default = "life")]
+    pub max_life_seconds: i64,
+    /// Claim that names the user.
+    #[serde(default = "subject")]
+    pub user_claim: String,
+    /// End of that claim's value that is cut off, for example `@example.com`.
+    #[serde(default)]
+    pub user_suffix: String,
+    /// Namespace of its users.
+    #[serde(default = "namespace")]
+    pub user_namespace: String,
+}
+
+/// One webhook endpoint; GitHub's signature is the one kind so far.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// One secret, or two during a rotation, each in a file of at least 32 bytes.
+    pub secret_files: Vec<PathBuf>,
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+
+fn types() -> Vec<String> {
+    vec!["jwt".to_owned(), "at+jwt".to_owned()]
+}
+
+fn life() -> i64 {
+    MAX_LIFE_SECONDS
+}
+
+fn subject() -> String {
+    "sub".to_owned()
+}
+
+fn namespace() -> String {
+    "default".to_owned()
+}
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// INVALID_FIELD with every violation.
+    pub fn validate(&self) -> Result<()> {
+        let mut wrong = Violations::new();
+        let guarded = self.tls.is_some() || self.listen.ip().is_loopback();
+        wrong.check(guarded, "listen", "must be a loopback address unless tls is set");
+        let names: BTreeSet<&str> = self.issuers.values().map(|i| i.issuer.as_str()).collect();
+        wrong.check(names.len() == self.issuers.len(), "issuers", "two entries have the same issuer");
+        for (id, issuer) in &self.issuers {
+            issuer.validate(&format!("issuers.{id}"), &mut wrong);
+        }
+        for (source, webhook) in &self.webhooks {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            let named = !source.is_empty() && source.len() <= 63 && source.bytes().all(plain);
+            wrong.check(named, format!("webhooks.{source}"), "must be named by a-z, 0-9 and -");
+            let counted = matches!(webhook.secret_files.len(), 1 | 2);
+            wrong.check(counted, format!("webhooks.{source}.secret_files"), "must be one file, or two in a rotation");
+        }
+        wrong.finish()
+    }
+}
+
+impl Issuer {
+    fn validate(&self, at: &str, wrong: &mut Violations) {
+        wrong.check(!self.issuer.is_empty(), format!("{at}.issuer"), "must not be empty");
+        wrong.check(!self.audience.is_empty(), format!("{at}.audience"), "must not be empty");
+        let known = !self.algorithms.is_empty() && self.algorithms.iter().all(|a| Algorithm::named(a).is_some());
+        wrong.check(known, format!("{at}.algorithms"), "must be some of RS256, PS256, ES256, ES384, EdDSA");
+        let lived = (1..=MAX_LIFE_SECONDS).contains(&self.max_life_seconds);
+        wrong.check(lived, format!("{at}.max_life_seconds"), "must be 1 to 86400");
+        wrong.check(!self.user_claim.is_empty(), format!("{at}.user_claim"), "must not be empty");
+        wrong.check(!self.types.is_empty(), format!("{at}.types"), "must not be empty");
+    }
+
+    /// What its tokens must look like.
+    #[must_use]
+    pub fn rules(&self) -> IssuerRules {
+        IssuerRules {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            algorithms: self.algorithms.iter().filter_map(|a| Algorithm::named(a)).collect(),
+            types: self.types.clone(),
+            clients: self.clients.clone(),
+            allow_other_audiences: self.allow_other_audiences,
+            max_life_seconds: self.max_life_seconds,
+        }
+    }
+
+    /// How its tokens name users.
+    #[must_use]
+    pub fn mapping(&self) -> Mapping {
+        let (claim, suffix) = (self.user_claim.clone(), self.user_suffix.clone());
+        Mapping { claim, suffix, namespace: self.user_namespace.clone() }
+    }
+}

@@ -1,0 +1,58 @@
+//! Who belongs to which group, as the catalog says.
+//!
+//! Refuses to remember: how old an answer may be is decided where it is used.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use slipway_kit::{
+    error::Result,
+    serve::{Peers, error_from},
+};
+use slipway_proto::access::v1::{ListMembershipsRequest, directory_service_client::DirectoryServiceClient};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Every membership at one revision of the directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memberships {
+    /// Revision the answer is true at.
+    pub revision: i64,
+    /// User and group, through parents as well.
+    pub pairs: Vec<(String, String)>,
+}
+
+/// Where memberships come from.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// All memberships, now.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the directory does not answer.
+    async fn memberships(&self) -> Result<Memberships>;
+}
+
+/// The catalog as directory.
+pub struct Catalog {
+    peers: Peers,
+}
+
+impl Catalog {
+    /// The directory behind `peers`.
+    #[must_use]
+    pub fn new(peers: Peers) -> Self {
+        Self { peers }
+    }
+}
+
+#[async_trait]
+impl Directory for Catalog {
+    async fn memberships(&self) -> Result<Memberships> {
+        let client = self.peers.as_service("catalog", TIMEOUT);
+        let mut client = DirectoryServiceClient::new(client).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let answer = client.list_memberships(ListMembershipsRequest {}).await.map_err(error_from)?.into_inner();
+        let pairs = answer.memberships.into_iter().map(|m| (m.user, m.group)).collect();
+        Ok(Memberships { revision: answer.revision, pairs })
+    }
+}
