@@ -160,7 +160,7 @@ pub struct Run {
     /// Stable id, UUIDv7.
     pub uid: String,
     /// Counts changes; the etag.
-    pub revision_number: i64,
+    pub changes: i64,
     /// When it was created, in microseconds.
     pub create_us: i64,
     /// When it last changed, in microseconds.
@@ -199,6 +199,8 @@ pub struct Run {
     pub repository: String,
     /// First commit of that repository; empty if none.
     pub commit: String,
+    /// Sequence of its last event.
+    pub events: i64,
 }
 
 impl Run {
@@ -211,13 +213,34 @@ impl Run {
     /// Version of this state.
     #[must_use]
     pub fn etag(&self) -> String {
-        format!("\"{}\"", self.revision_number)
+        format!("\"{}\"", self.changes)
     }
 
     /// Whether a step has failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.steps.iter().any(|s| s.state == StepState::Failed)
+    }
+
+    /// Ends the run: what was not begun is cancelled. Answers the events that tell it.
+    pub fn finish(&mut self, state: RunState, now_us: i64) -> Vec<Event> {
+        let mut events = Vec::new();
+        for step in self.steps.iter_mut().filter(|s| !s.state.is_ended()) {
+            step.state = StepState::Cancelled;
+            step.end_us = Some(now_us);
+            events.push(Event::new(Level::Info, &step.id, "Not run").step(StepState::Cancelled));
+        }
+        self.state = state;
+        self.end_us = Some(now_us);
+        self.cancelling = false;
+        let (level, text) = match (state, &self.error) {
+            (RunState::Failed, Some(error)) => (Level::Error, format!("The run failed: {}", error.message)),
+            (RunState::Failed, None) => (Level::Error, "The run failed".to_owned()),
+            (RunState::Cancelled, _) => (Level::Warning, "The run was cancelled".to_owned()),
+            _ => (Level::Info, "The run succeeded".to_owned()),
+        };
+        events.push(Event::new(level, "", &text).run(state));
+        events
     }
 
     /// The steps a new run of a template has.

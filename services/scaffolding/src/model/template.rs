@@ -1,6 +1,7 @@
 //! A template as template.yaml declares it (SCF-1, SCF-4, SCF-7).
 //!
 //! Owns the shape of the document; refuses what no run could execute, all findings at once.
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::files::{Files, as_text};
@@ -50,7 +51,7 @@ pub struct Template {
 }
 
 /// One page of parameters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// Title.
     pub title: String,
