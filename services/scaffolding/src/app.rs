@@ -88,7 +88,12 @@ pub struct Page<T> {
 
 impl App {
     /// The total of a condition as asked for, and whether there are more.
-    async fn total(&self, table: &str, condition: &(String, Vec<slipway_kit::db::Value>), total: Total) -> Result<(Option<i64>, bool)> {
+    async fn total(
+        &self,
+        table: &str,
+        condition: &(String, Vec<slipway_kit::db::Value>),
+        total: Total,
+    ) -> Result<(Option<i64>, bool)> {
         Ok(match total {
             Total::None => (None, false),
             Total::Exact => (Some(self.store.count(table, condition, i64::MAX).await?), false),
@@ -110,7 +115,10 @@ impl App {
             None => {
                 let row = self.store.template(self.store.db(), id).await?.ok_or_else(|| unknown(name))?;
                 if row.stable_version.is_empty() {
-                    return Err(Error::new(&crate::error::NO_STABLE_REVISION, format!("{name} has no stable revision")));
+                    return Err(Error::new(
+                        &crate::error::NO_STABLE_REVISION,
+                        format!("{name} has no stable revision"),
+                    ));
                 }
                 row.stable_version
             }

@@ -27,7 +27,8 @@ use slipway_kit::{
     worker::Worker,
 };
 use slipway_proto::scaffolding::v1::{
-    action_service_server::ActionServiceServer, run_service_server::RunServiceServer, template_service_server::TemplateServiceServer,
+    action_service_server::ActionServiceServer, run_service_server::RunServiceServer,
+    template_service_server::TemplateServiceServer,
 };
 
 pub use config::Config;

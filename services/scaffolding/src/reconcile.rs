@@ -115,7 +115,8 @@ impl Reconciler {
             Err(failure) => return self.fail(claim, run, index, failure).await,
         };
         let iteration = run.steps[index].outputs.len();
-        run.steps[index].iterations = if step.each.is_some() { i32::try_from(items.len()).unwrap_or(i32::MAX) } else { 0 };
+        run.steps[index].iterations =
+            if step.each.is_some() { i32::try_from(items.len()).unwrap_or(i32::MAX) } else { 0 };
         let Some(item) = items.get(iteration) else {
             return self.close(claim, run, index, StepState::Skipped, "Nothing to repeat over").await;
         };
@@ -152,9 +153,13 @@ impl Reconciler {
         if shown.state == StepState::Pending {
             shown.state = StepState::Running;
             shown.start_us = Some(self.clock.now_us());
-            events.push(Event::new(Level::Info, &shown.id, &format!("{} begins", shown.title)).step(StepState::Running));
+            events
+                .push(Event::new(Level::Info, &shown.id, &format!("{} begins", shown.title)).step(StepState::Running));
         } else if before.is_some() {
-            events.push(Event::new(Level::Info, &shown.id, "Looking for what an earlier attempt left").field("attempt", attempts));
+            events.push(
+                Event::new(Level::Info, &shown.id, "Looking for what an earlier attempt left")
+                    .field("attempt", attempts),
+            );
         }
         let also = Also { intend: Some((&act, &effect)), ..Also::default() };
         let run = self.keep(claim, run, events, also).await?;
@@ -200,13 +205,22 @@ impl Reconciler {
         step.end_us = Some(self.clock.now_us());
         step.error = Some(failure.clone());
         let iteration = step.outputs.len();
-        let event = Event::new(Level::Error, &step.id, &failure.message).step(StepState::Failed).field("reason", failure.reason.clone());
+        let event = Event::new(Level::Error, &step.id, &failure.message)
+            .step(StepState::Failed)
+            .field("reason", failure.reason.clone());
         let id = step.id.clone();
         run.error.get_or_insert(failure);
         self.save(claim, run, vec![event], Also { conclude: Some((&id, iteration, "FAILED")), ..Also::default() }).await
     }
 
-    async fn conclude(&self, claim: &Claim, mut run: Run, tree: &Arc<Tree>, act: &Act<'_>, done: effects::Effected) -> Result<Progress> {
+    async fn conclude(
+        &self,
+        claim: &Claim,
+        mut run: Run,
+        tree: &Arc<Tree>,
+        act: &Act<'_>,
+        done: effects::Effected,
+    ) -> Result<Progress> {
         let id = act.step.id.clone();
         let mut events: Vec<Event> = done.notes.iter().map(|note| Event::new(Level::Info, &id, note)).collect();
         let workspace = done.workspace.map(|files| effects::with_lock(files, done.delivered, &run, tree));
@@ -223,7 +237,11 @@ impl Reconciler {
         if let Some(service) = done.service {
             run.service = service;
         }
-        let also = Also { conclude: Some((&id, act.iteration, "SUCCEEDED")), workspace: workspace.as_ref(), ..Also::default() };
+        let also = Also {
+            conclude: Some((&id, act.iteration, "SUCCEEDED")),
+            workspace: workspace.as_ref(),
+            ..Also::default()
+        };
         self.save(claim, run, events, also).await
     }
 
@@ -262,5 +280,11 @@ impl Reconciler {
 
 /// What the strings of a run's steps speak of.
 fn scene<'a>(run: &'a Run, tree: &'a Tree) -> Scene<'a> {
-    Scene { template: &tree.template, parameters: &run.parameters, run: &run.uid, initiator: &run.initiator, steps: &run.steps }
+    Scene {
+        template: &tree.template,
+        parameters: &run.parameters,
+        run: &run.uid,
+        initiator: &run.initiator,
+        steps: &run.steps,
+    }
 }

@@ -24,7 +24,8 @@ impl pb::run_service_server::RunService for Api {
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Result<Response<pb::ListRunsResponse>, Status> {
         let (call, r) = accept(request)?;
         let total = r.total();
-        let page = self.app.list_runs(&call, &wire::list(r.filter, r.order_by, r.page_size, r.page_token, total)).await?;
+        let page =
+            self.app.list_runs(&call, &wire::list(r.filter, r.order_by, r.page_size, r.page_token, total)).await?;
         let short = |run| pb::Run { steps: Vec::new(), ..wire::run_message(run) };
         Ok(Response::new(pb::ListRunsResponse {
             runs: page.items.into_iter().map(short).collect(),

@@ -13,7 +13,10 @@ impl pb::template_service_server::TemplateService for Api {
         Ok(Response::new(wire::template(self.app.get_template(&call, &request.name).await?)))
     }
 
-    async fn list_templates(&self, request: Request<pb::ListTemplatesRequest>) -> Result<Response<pb::ListTemplatesResponse>, Status> {
+    async fn list_templates(
+        &self,
+        request: Request<pb::ListTemplatesRequest>,
+    ) -> Result<Response<pb::ListTemplatesResponse>, Status> {
         let (call, r) = accept(request)?;
         let total = r.total();
         let list = wire::list(r.filter, r.order_by, r.page_size, r.page_token, total);
@@ -26,7 +29,10 @@ impl pb::template_service_server::TemplateService for Api {
         }))
     }
 
-    async fn publish_revision(&self, request: Request<pb::PublishRevisionRequest>) -> Result<Response<pb::Revision>, Status> {
+    async fn publish_revision(
+        &self,
+        request: Request<pb::PublishRevisionRequest>,
+    ) -> Result<Response<pb::Revision>, Status> {
         let (call, request) = accept_change(request)?;
         let publication = wire::publication(request)?;
         Ok(Response::new(wire::revision(self.app.publish(&call, publication).await?)))
@@ -37,7 +43,10 @@ impl pb::template_service_server::TemplateService for Api {
         Ok(Response::new(wire::revision(self.app.get_revision(&call, &request.name).await?)))
     }
 
-    async fn list_revisions(&self, request: Request<pb::ListRevisionsRequest>) -> Result<Response<pb::ListRevisionsResponse>, Status> {
+    async fn list_revisions(
+        &self,
+        request: Request<pb::ListRevisionsRequest>,
+    ) -> Result<Response<pb::ListRevisionsResponse>, Status> {
         let (call, r) = accept(request)?;
         let list = wire::list(String::new(), String::new(), r.page_size, r.page_token, TotalMode::Unspecified);
         let page = self.app.list_revisions(&call, &r.parent, &list).await?;

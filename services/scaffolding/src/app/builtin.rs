@@ -8,9 +8,9 @@ use super::{App, Publication};
 use crate::{
     error::{REVISION_EXISTS, VERSION_TOO_LOW},
     model::{
-        files::{File, Files},
+        files::{File, Files, digest},
         revision::Channel,
-        template::DOCUMENT,
+        template::{DOCUMENT, Template},
     },
 };
 
@@ -46,8 +46,16 @@ impl App {
     /// TEMPLATE_INVALID if one of them breaks a rule, which the tests keep from happening.
     pub async fn publish_golden_paths(&self) -> Result<()> {
         for files in trees() {
-            let publication =
-                Publication { files, commit: String::new(), channel: Channel::Stable, security: false, validate_only: false };
+            if self.is_published(&files).await? {
+                continue;
+            }
+            let publication = Publication {
+                files,
+                commit: String::new(),
+                channel: Channel::Stable,
+                security: false,
+                validate_only: false,
+            };
             let (template, revision) = self.prepare(&publication, PUBLISHER).await?;
             let name = revision.name();
             let mut tx = self.store.db().begin().await?;
@@ -55,11 +63,22 @@ impl App {
                 Ok(_) => tx.commit().await?,
                 // A newer platform published more before, or the path was changed without a new version: what is there stays.
                 Err(error) if error.is(&REVISION_EXISTS) || error.is(&VERSION_TOO_LOW) => {
-                    tracing::warn!(revision = name, reason = error.reason().name, "a golden path of this build is not published");
+                    tracing::warn!(
+                        revision = name,
+                        reason = error.reason().name,
+                        "a golden path of this build is not published"
+                    );
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Whether this very tree is published, so that a start need not judge it anew.
+    async fn is_published(&self, files: &Files) -> Result<bool> {
+        let Ok(template) = Template::parse(files) else { return Ok(false) };
+        let known = self.store.revision(self.store.db(), &template.id, &template.version.to_string()).await?;
+        Ok(known.is_some_and(|revision| revision.digest == digest(files)))
     }
 }

@@ -2,7 +2,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value as Json, json};
-use slipway_kit::{authz::Facts, error::{Error, INVALID_FIELD, Result}, id, serve::Call};
+use slipway_kit::{
+    authz::Facts,
+    error::{Error, INVALID_FIELD, Result},
+    id,
+    serve::Call,
+};
 
 use super::{App, templates::refused};
 use crate::{
@@ -141,7 +146,8 @@ impl App {
             }
             (true, false) => {
                 let files = wanted.files.clone();
-                let (template, findings) = tokio::task::spawn_blocking(move || lint(&files)).await.map_err(Error::internal)?;
+                let (template, findings) =
+                    tokio::task::spawn_blocking(move || lint(&files)).await.map_err(Error::internal)?;
                 if template.is_none() {
                     return Err(refused(&findings));
                 }
@@ -150,7 +156,9 @@ impl App {
             }
             _ => {
                 let error = Error::new(&INVALID_FIELD, "invalid: template, files");
-                Err(error.violation("template", "give either a template or files").violation("files", "give either a template or files"))
+                Err(error
+                    .violation("template", "give either a template or files")
+                    .violation("files", "give either a template or files"))
             }
         }
     }
@@ -175,7 +183,12 @@ impl Stage<'_> {
             }
             Err(failure) => {
                 self.steps[index].state = StepState::Failed;
-                self.findings.push(Finding::new(Severity::Error, &failure.reason, DOCUMENT, format!("step {}: {}", step.id, failure.message)));
+                self.findings.push(Finding::new(
+                    Severity::Error,
+                    &failure.reason,
+                    DOCUMENT,
+                    format!("step {}: {}", step.id, failure.message),
+                ));
             }
         }
         if dry.simulated || !dry.effects.is_empty() {
@@ -184,14 +197,31 @@ impl Stage<'_> {
         dry
     }
 
-    fn iterate(&mut self, app: &App, index: usize, step: &Step, dry: &mut DryStep) -> Result<bool, Failure> {
+    fn iterate(
+        &mut self,
+        app: &App,
+        index: usize,
+        step: &Step,
+        dry: &mut DryStep,
+    ) -> std::result::Result<bool, Failure> {
         let failed = self.steps.iter().any(|s| s.state == StepState::Failed);
-        if failed && !step.condition.as_ref().and_then(Json::as_str).is_some_and(|c| c.contains("always(") || c.contains("failure(")) {
+        if failed
+            && !step
+                .condition
+                .as_ref()
+                .and_then(Json::as_str)
+                .is_some_and(|c| c.contains("always(") || c.contains("failure("))
+        {
             return Ok(false);
         }
         let steps = self.steps.clone();
-        let scene =
-            Scene { template: &self.tree.template, parameters: self.parameters, run: &self.run, initiator: self.initiator, steps: &steps };
+        let scene = Scene {
+            template: &self.tree.template,
+            parameters: self.parameters,
+            run: &self.run,
+            initiator: self.initiator,
+            steps: &steps,
+        };
         let mut engine = context::engine(&scene);
         let mut delivered = false;
         for item in context::iterations(&engine, step)? {
@@ -205,7 +235,13 @@ impl Stage<'_> {
             let input = context::input(&engine, step)?;
             dry.inputs.push(input.clone());
             let before = self.workspace.clone();
-            let output = match action::local(&step.action, &input, &self.tree.template, &self.tree.files, &mut self.workspace)? {
+            let output = match action::local(
+                &step.action,
+                &input,
+                &self.tree.template,
+                &self.tree.files,
+                &mut self.workspace,
+            )? {
                 Some(done) => {
                     delivered |= done.delivered;
                     done.output
@@ -222,12 +258,14 @@ impl Stage<'_> {
     }
 
     /// Output of an action with an effect, as its schema promises it.
-    fn simulate(&self, app: &App, action: &str, given: &Map<String, Json>) -> Result<Json, Failure> {
+    fn simulate(&self, app: &App, action: &str, given: &Map<String, Json>) -> std::result::Result<Json, Failure> {
         if action == "publish:git" {
             let name = action::input::<Publish>(given)?.name()?;
             let url = app.forge.url(&name);
             let repository = format!("{}/{name}", app.forge.connection());
-            return Ok(json!({ "remoteUrl": url, "repoContentsUrl": url, "commitHash": SIMULATED_COMMIT, "repository": repository }));
+            return Ok(
+                json!({ "remoteUrl": url, "repoContentsUrl": url, "commitHash": SIMULATED_COMMIT, "repository": repository }),
+            );
         }
         let path = given.get("catalogInfoPath").and_then(Json::as_str).unwrap_or("/catalog-info.yaml");
         let file = self.workspace.get(path.trim_start_matches('/'));
@@ -251,7 +289,9 @@ impl Stage<'_> {
                 let roots: Vec<&str> = ROOTS.into_iter().chain(["each"]).collect();
                 let found = uses(DOCUMENT, source, Syntax::default(), &roots, true).unwrap_or_default();
                 let mut members = found.members.iter();
-                members.any(|u| u.root == "context" || u.root == "steps" && (u.key.is_empty() || self.simulated.contains(&u.key)))
+                members.any(|u| {
+                    u.root == "context" || u.root == "steps" && (u.key.is_empty() || self.simulated.contains(&u.key))
+                })
             }
             Json::Array(items) => items.iter().any(|v| self.names_simulated(v)),
             Json::Object(map) => map.values().any(|v| self.names_simulated(v)),
@@ -276,8 +316,13 @@ impl Stage<'_> {
 
     fn finish(mut self, revision: String, steps: Vec<DryStep>) -> Rehearsal {
         let all = std::mem::take(&mut self.steps);
-        let scene =
-            Scene { template: &self.tree.template, parameters: self.parameters, run: &self.run, initiator: self.initiator, steps: &all };
+        let scene = Scene {
+            template: &self.tree.template,
+            parameters: self.parameters,
+            run: &self.run,
+            initiator: self.initiator,
+            steps: &all,
+        };
         let output = match context::output(&context::engine(&scene), &self.tree.template) {
             Ok(output) => output,
             Err(failure) => {
@@ -293,6 +338,13 @@ impl Stage<'_> {
             file: file.clone(),
             simulated: simulated.contains(path),
         });
-        Rehearsal { revision, parameters: self.parameters.clone(), files: files.collect(), steps, findings: self.findings, output }
+        Rehearsal {
+            revision,
+            parameters: self.parameters.clone(),
+            files: files.collect(),
+            steps,
+            findings: self.findings,
+            output,
+        }
     }
 }

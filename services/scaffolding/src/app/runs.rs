@@ -89,7 +89,8 @@ impl App {
             return Ok(run);
         }
         self.store.insert_run(change.tx(), &run).await?;
-        let event = Event::new(Level::Info, "", "The run is stored").run(RunState::Pending).field("revision", revision.name());
+        let event =
+            Event::new(Level::Info, "", "The run is stored").run(RunState::Pending).field("revision", revision.name());
         self.store.append_events(change.tx(), &mut run, vec![event], now_us).await?;
         self.store.update_run(change.tx(), &mut run, now_us).await?;
         worker::enqueue(change.tx(), reconcile::KIND, &run.uid, 0).await?;

@@ -79,7 +79,9 @@ impl App {
     pub async fn get_revision(&self, call: &Call, name: &str) -> Result<Revision> {
         call.check(&Facts::default())?;
         match parse_name(name) {
-            Some((id, Some(version))) => self.store.revision(self.store.db(), id, version).await?.ok_or_else(|| unknown(name)),
+            Some((id, Some(version))) => {
+                self.store.revision(self.store.db(), id, version).await?.ok_or_else(|| unknown(name))
+            }
             _ => Err(unknown(name)),
         }
     }
@@ -137,7 +139,13 @@ impl App {
     }
 
     /// Writes a revision if it is new; the same content under the same version is answered as it is.
-    pub(super) async fn record(&self, tx: &mut Tx, template: &Template, new: Revision, files: &Files) -> Result<Revision> {
+    pub(super) async fn record(
+        &self,
+        tx: &mut Tx,
+        template: &Template,
+        new: Revision,
+        files: &Files,
+    ) -> Result<Revision> {
         if let Some(before) = self.store.revision(&mut *tx, &new.template, &new.version).await? {
             if before.digest == new.digest {
                 return Ok(before);
@@ -166,7 +174,8 @@ impl App {
 fn changed(row: Option<TemplateRow>, template: &Template, new: &Revision) -> TemplateRow {
     let version = |text: &str| Version::parse(text).ok();
     let stable_before = row.as_ref().map(|r| r.stable_version.clone()).unwrap_or_default();
-    let leads = new.channel == Channel::Stable && version(&stable_before).is_none_or(|before| template.version > before);
+    let leads =
+        new.channel == Channel::Stable && version(&stable_before).is_none_or(|before| template.version > before);
     let fresh = TemplateRow {
         id: template.id.clone(),
         uid: row.as_ref().map_or_else(id::uuid4, |r| r.uid.clone()),
@@ -183,7 +192,9 @@ fn changed(row: Option<TemplateRow>, template: &Template, new: &Revision) -> Tem
     };
     match row {
         // An older line or a canary changes nothing that people see.
-        Some(row) if !leads && !stable_before.is_empty() => TemplateRow { changes: fresh.changes, update_us: fresh.update_us, ..row },
+        Some(row) if !leads && !stable_before.is_empty() => {
+            TemplateRow { changes: fresh.changes, update_us: fresh.update_us, ..row }
+        }
         _ => fresh,
     }
 }

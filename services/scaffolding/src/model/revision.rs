@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn a_lower_version_is_only_a_patch_of_an_older_line() {
-        let published: Vec<Version> = ["1.0.0", "1.0.1", "1.1.0", "2.0.0"].iter().map(|v| Version::parse(v).expect("a version")).collect();
+        let published: Vec<Version> =
+            ["1.0.0", "1.0.1", "1.1.0", "2.0.0"].iter().map(|v| Version::parse(v).expect("a version")).collect();
         for (version, want) in [
             ("2.0.1", true),
             ("3.0.0", true),
@@ -87,7 +88,14 @@ mod tests {
     fn names_are_read_strictly() {
         assert_eq!(parse_name("templates/a"), Some(("a", None)));
         assert_eq!(parse_name("templates/a/revisions/1.0.0"), Some(("a", Some("1.0.0"))));
-        for wrong in ["a", "templates/", "templates/a/revisions", "templates/a/revisions/", "templates/a/b/c", "templates/a/revisions/1/2"] {
+        for wrong in [
+            "a",
+            "templates/",
+            "templates/a/revisions",
+            "templates/a/revisions/",
+            "templates/a/b/c",
+            "templates/a/revisions/1/2",
+        ] {
             assert_eq!(parse_name(wrong), None, "{wrong}");
         }
     }

@@ -84,8 +84,14 @@ pub(super) fn with_lock(mut files: Files, delivered: bool, run: &Run, tree: &Tre
         let created = jiff::Timestamp::from_microsecond(run.create_us).unwrap_or_default();
         let created = created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let (name, initiator) = (run.name(), &run.initiator);
-        let lineage =
-            lock::Lineage { template: &tree.template, digest: &run.digest, answers: &run.parameters, run: &name, created: &created, initiator };
+        let lineage = lock::Lineage {
+            template: &tree.template,
+            digest: &run.digest,
+            answers: &run.parameters,
+            run: &name,
+            created: &created,
+            initiator,
+        };
         let text = lock::render(&lineage, &files);
         files.insert(lock::PATH.to_owned(), File::plain(text));
     }
@@ -94,7 +100,13 @@ pub(super) fn with_lock(mut files: Files, delivered: bool, run: &Run, tree: &Tre
 
 impl Reconciler {
     /// Executes an action within its time.
-    pub(super) async fn perform(&self, run: &Run, tree: &Arc<Tree>, act: &Act<'_>, effect: &Effect) -> Result<Effected, Problem> {
+    pub(super) async fn perform(
+        &self,
+        run: &Run,
+        tree: &Arc<Tree>,
+        act: &Act<'_>,
+        effect: &Effect,
+    ) -> Result<Effected, Problem> {
         let done = async {
             match act.step.action.as_str() {
                 "publish:git" => self.publish(run, act).await,
@@ -121,7 +133,13 @@ impl Reconciler {
         let Some((done, workspace)) = done else {
             return Err(invalid(&format!("there is no action `{}`", act.step.action)).into());
         };
-        Ok(Effected { output: done.output, notes: done.notes, workspace, delivered: done.delivered, ..Effected::default() })
+        Ok(Effected {
+            output: done.output,
+            notes: done.notes,
+            workspace,
+            delivered: done.delivered,
+            ..Effected::default()
+        })
     }
 
     /// The initiator with its present rights, if they allow this for the run's owner.
@@ -206,13 +224,25 @@ impl Reconciler {
         let files = self.store.workspace(&run.uid).await?;
         let entity_ref = files.get(&path).and_then(|f| catalog_ref(&f.content)).unwrap_or_default();
         let who = initiator(run);
-        let registration =
-            Registration { target: target.clone(), path: path.clone(), owner: run.owner.clone(), request_id: request_id(&effect.key) };
+        let registration = Registration {
+            target: target.clone(),
+            path: path.clone(),
+            owner: run.owner.clone(),
+            request_id: request_id(&effect.key),
+        };
         let registered = self.siblings.register(&who, &registration).await?;
         let info = format!("{target}/{path}");
         let output = json!({ "entityRef": entity_ref, "catalogInfoUrl": info, "location": registered.location });
-        let notes = vec![format!("Registered {info}{}", if entity_ref.is_empty() { String::new() } else { format!(" as {entity_ref}") })];
-        let done = Effected { output, notes, service: Some(entity_ref.clone()).filter(|e| !e.is_empty()), ..Effected::default() };
+        let notes = vec![format!(
+            "Registered {info}{}",
+            if entity_ref.is_empty() { String::new() } else { format!(" as {entity_ref}") }
+        )];
+        let done = Effected {
+            output,
+            notes,
+            service: Some(entity_ref.clone()).filter(|e| !e.is_empty()),
+            ..Effected::default()
+        };
         if entity_ref.is_empty() {
             return Ok(done);
         }
@@ -256,7 +286,8 @@ fn location(wanted: &Register) -> Result<(String, String), Failure> {
 
 /// A request id that is the same for every attempt: a UUID of version 8 made from the effect's key.
 fn request_id(key: &str) -> String {
-    let mut hex: Vec<char> = key.chars().filter(char::is_ascii_hexdigit).chain(std::iter::repeat('0')).take(32).collect();
+    let mut hex: Vec<char> =
+        key.chars().filter(char::is_ascii_hexdigit).chain(std::iter::repeat('0')).take(32).collect();
     (hex[12], hex[16]) = ('8', '8');
     let part = |range: std::ops::Range<usize>| hex[range].iter().collect::<String>();
     format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))

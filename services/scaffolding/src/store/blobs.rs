@@ -43,7 +43,8 @@ impl Store {
     /// Writes a tree in place of the one that stands there.
     pub(super) async fn write_tree(&self, tx: &mut Tx, owner: Owner<'_>, files: &Files, now_us: i64) -> Result<()> {
         let (condition, key) = owner.condition();
-        let old: BTreeMap<String, (bool, String)> = self.manifest(&mut *tx, &owner).await?.into_iter().map(|(p, e, s)| (p, (e, s))).collect();
+        let old: BTreeMap<String, (bool, String)> =
+            self.manifest(&mut *tx, &owner).await?.into_iter().map(|(p, e, s)| (p, (e, s))).collect();
         for path in old.keys().filter(|p| !files.contains_key(*p)) {
             let mut binds = key.clone();
             let sql = format!("DELETE FROM {} WHERE {condition} AND path = ${}", owner.table(), binds.len() + 1);
@@ -101,7 +102,8 @@ impl Store {
             }
         }
         let file = |(path, executable, sha): (String, bool, String)| {
-            let content = contents.get(&sha).cloned().ok_or_else(|| Error::internal(format!("content {sha} is missing")))?;
+            let content =
+                contents.get(&sha).cloned().ok_or_else(|| Error::internal(format!("content {sha} is missing")))?;
             Ok((path, File { executable, content }))
         };
         manifest.into_iter().map(file).collect()

@@ -52,12 +52,22 @@ impl Store {
     }
 
     /// Runs that meet a condition over `$1…`, from a cursor on.
-    pub async fn runs(&self, condition: (String, Vec<Value>), order: &OrderBy, after: Option<&Cursor>, limit: usize) -> Result<RunPage> {
+    pub async fn runs(
+        &self,
+        condition: (String, Vec<Value>),
+        order: &OrderBy,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<RunPage> {
         let (sql, mut binds) = condition;
         let (keyset, more) = order.after(after, binds.len() + 1)?;
         binds.extend(more);
         let columns = order.columns();
-        let sql = format!("SELECT document{columns} FROM runs WHERE ({sql}) AND ({keyset}) ORDER BY {} LIMIT {}", order.sql(), limit + 1);
+        let sql = format!(
+            "SELECT document{columns} FROM runs WHERE ({sql}) AND ({keyset}) ORDER BY {} LIMIT {}",
+            order.sql(),
+            limit + 1
+        );
         let rows = self.db.fetch_all(&sql, binds).await?;
         let next = if rows.len() > limit { rows.get(limit - 1).map(|r| order.cursor(r)).transpose()? } else { None };
         Ok(RunPage { items: rows.iter().take(limit).map(run).collect::<Result<_>>()?, next })
@@ -127,12 +137,19 @@ impl Store {
 
     /// Events after a sequence, in order.
     pub async fn events(&self, uid: &str, after: i64, limit: usize) -> Result<Vec<Event>> {
-        let sql = format!("SELECT event FROM run_events WHERE run = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}");
+        let sql =
+            format!("SELECT event FROM run_events WHERE run = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}");
         self.db.fetch_all(&sql, args![uid, after]).await?.iter().map(|r| r.json("event")).collect()
     }
 
     /// The journal line of an effect.
-    pub async fn effect(&self, exec: impl Into<Exec<'_>>, uid: &str, step: &str, iteration: usize) -> Result<Option<Effect>> {
+    pub async fn effect(
+        &self,
+        exec: impl Into<Exec<'_>>,
+        uid: &str,
+        step: &str,
+        iteration: usize,
+    ) -> Result<Option<Effect>> {
         let sql = "SELECT input_digest, effect_key, attempts, outcome FROM run_effects WHERE run = $1 AND step = $2 AND iteration = $3";
         let row = exec.into().fetch_optional(sql, args![uid, step, iteration]).await?;
         let read = |r: &Row| {
@@ -147,7 +164,15 @@ impl Store {
     }
 
     /// Journals the intent of an effect, or one more attempt at it.
-    pub async fn intend(&self, tx: &mut Tx, uid: &str, step: &str, iteration: usize, effect: &Effect, now_us: i64) -> Result<()> {
+    pub async fn intend(
+        &self,
+        tx: &mut Tx,
+        uid: &str,
+        step: &str,
+        iteration: usize,
+        effect: &Effect,
+        now_us: i64,
+    ) -> Result<()> {
         tx.execute(
             "INSERT INTO run_effects (run, step, iteration, input_digest, effect_key, attempts, intent_us, outcome, outcome_us) \
              VALUES ($1, $2, $3, $4, $5, 1, $6, '', 0) ON CONFLICT (run, step, iteration) DO UPDATE SET attempts = run_effects.attempts + 1",
@@ -158,8 +183,17 @@ impl Store {
     }
 
     /// Journals the outcome of an effect.
-    pub async fn conclude(&self, tx: &mut Tx, uid: &str, step: &str, iteration: usize, outcome: &str, now_us: i64) -> Result<()> {
-        let sql = "UPDATE run_effects SET outcome = $1, outcome_us = $2 WHERE run = $3 AND step = $4 AND iteration = $5";
+    pub async fn conclude(
+        &self,
+        tx: &mut Tx,
+        uid: &str,
+        step: &str,
+        iteration: usize,
+        outcome: &str,
+        now_us: i64,
+    ) -> Result<()> {
+        let sql =
+            "UPDATE run_effects SET outcome = $1, outcome_us = $2 WHERE run = $3 AND step = $4 AND iteration = $5";
         tx.execute(sql, args![outcome, now_us, uid, step, iteration]).await.map(drop)
     }
 

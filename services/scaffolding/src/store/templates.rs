@@ -147,12 +147,22 @@ impl Store {
     }
 
     /// Templates that meet a condition over `$1…`, from a cursor on.
-    pub async fn templates(&self, condition: (String, Vec<Value>), order: &OrderBy, after: Option<&Cursor>, limit: usize) -> Result<TemplatePage> {
+    pub async fn templates(
+        &self,
+        condition: (String, Vec<Value>),
+        order: &OrderBy,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<TemplatePage> {
         let (sql, mut binds) = condition;
         let (keyset, more) = order.after(after, binds.len() + 1)?;
         binds.extend(more);
         let columns = order.columns();
-        let sql = format!("SELECT templates.*{columns} FROM templates WHERE ({sql}) AND ({keyset}) ORDER BY {} LIMIT {}", order.sql(), limit + 1);
+        let sql = format!(
+            "SELECT templates.*{columns} FROM templates WHERE ({sql}) AND ({keyset}) ORDER BY {} LIMIT {}",
+            order.sql(),
+            limit + 1
+        );
         let rows = self.db.fetch_all(&sql, binds).await?;
         let next = if rows.len() > limit { rows.get(limit - 1).map(|r| order.cursor(r)).transpose()? } else { None };
         Ok(TemplatePage { items: rows.iter().take(limit).map(template).collect::<Result<_>>()?, next })
@@ -160,7 +170,10 @@ impl Store {
 
     /// How many rows of a table meet a condition, at most `limit`.
     pub async fn count(&self, table: &str, condition: &(String, Vec<Value>), limit: i64) -> Result<i64> {
-        let sql = format!("SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM {table} WHERE {} LIMIT {limit}) AS some", condition.0);
+        let sql = format!(
+            "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM {table} WHERE {} LIMIT {limit}) AS some",
+            condition.0
+        );
         self.db.fetch_one(&sql, condition.1.clone()).await?.int("n")
     }
 
@@ -178,7 +191,10 @@ impl Store {
 
     /// Revisions of a template, the highest first, below a sort key.
     pub async fn revisions(&self, id: &str, below: Option<&str>, limit: usize) -> Result<RevisionPage> {
-        let sql = format!("SELECT * FROM revisions WHERE template = $1 AND sort_key < $2 ORDER BY sort_key DESC LIMIT {}", limit + 1);
+        let sql = format!(
+            "SELECT * FROM revisions WHERE template = $1 AND sort_key < $2 ORDER BY sort_key DESC LIMIT {}",
+            limit + 1
+        );
         // Every key begins with a digit, so that `~` is above all.
         let rows = self.db.fetch_all(&sql, args![id, below.unwrap_or("~")]).await?;
         let next = if rows.len() > limit { rows.get(limit - 1).map(|r| r.text("sort_key")).transpose()? } else { None };
@@ -247,7 +263,19 @@ mod tests {
 
     #[test]
     fn keys_sort_as_versions_do() {
-        let ordered = ["0.9.0", "1.0.0-1", "1.0.0-2", "1.0.0-10", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-beta", "1.0.0", "1.2.0", "1.10.0", "10.0.0"];
+        let ordered = [
+            "0.9.0",
+            "1.0.0-1",
+            "1.0.0-2",
+            "1.0.0-10",
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-beta",
+            "1.0.0",
+            "1.2.0",
+            "1.10.0",
+            "10.0.0",
+        ];
         let keys: Vec<_> = ordered.iter().map(|v| sort_key(&semver::Version::parse(v).expect("a version"))).collect();
         assert!(keys.is_sorted(), "{keys:#?}");
     }

@@ -3,7 +3,10 @@ use serde_json::{Map, Value as Json};
 use slipway_kit::error::Result;
 use slipway_proto::scaffolding::v1 as pb;
 
-use super::{template::{files, finding}, time, to_map, to_struct};
+use super::{
+    template::{files, finding},
+    time, to_map, to_struct,
+};
 use crate::{
     app::{DryRun, DryStep, NewRun, Rehearsal, RenderedFile},
     model::{
@@ -87,7 +90,12 @@ fn step(step: RunStep) -> pb::RunStep {
 }
 
 fn output(output: Output) -> pb::RunOutput {
-    let link = |l: crate::model::run::Link| pb::OutputLink { title: l.title, url: l.url, entity_ref: l.entity_ref, icon: l.icon };
+    let link = |l: crate::model::run::Link| pb::OutputLink {
+        title: l.title,
+        url: l.url,
+        entity_ref: l.entity_ref,
+        icon: l.icon,
+    };
     let text = |t: crate::model::run::Text| pb::OutputText { title: t.title, content: t.content, icon: t.icon };
     pb::RunOutput {
         links: output.links.into_iter().map(link).collect(),

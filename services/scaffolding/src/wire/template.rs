@@ -17,7 +17,10 @@ use crate::{
 /// A template as callers read it.
 #[must_use]
 pub fn template(row: TemplateRow) -> pb::Template {
-    let page = |p: crate::model::template::Page| pb::ParameterPage { title: p.title, schema_json: Json::Object(p.schema).to_string() };
+    let page = |p: crate::model::template::Page| pb::ParameterPage {
+        title: p.title,
+        schema_json: Json::Object(p.schema).to_string(),
+    };
     let name = format!("templates/{}", row.id);
     let stable = &row.stable_version;
     pb::Template {

@@ -134,7 +134,8 @@ impl Siblings for Fake {
         self.before().await?;
         {
             let mut state = self.state();
-            let known = state.registrations.entry(registration.request_id.clone()).or_insert_with(|| (registration.clone(), 0));
+            let known =
+                state.registrations.entry(registration.request_id.clone()).or_insert_with(|| (registration.clone(), 0));
             known.1 += 1;
         }
         self.moment().await;

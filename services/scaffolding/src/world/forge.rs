@@ -8,6 +8,9 @@ use slipway_kit::{
 
 use super::{Forge, Found};
 
+/// Commits looked through for the first one of a repository that this run made.
+const HISTORY_MAX: usize = 10_000;
+
 /// Repositories of one connection.
 pub struct ScmForge(Scm);
 
@@ -35,7 +38,7 @@ impl Forge for ScmForge {
         let first_commit = match repo.branch_head(&repository.default_branch).await? {
             None => None,
             Some(head) => {
-                let range = CommitRange { from: None, to: head, path: None, limit: slipway_kit::git::COMMITS_MAX };
+                let range = CommitRange { from: None, to: head, path: None, limit: HISTORY_MAX };
                 repo.commits(&range).await?.into_iter().find(|c| c.parents.is_empty()).map(|c| c.sha.to_string())
             }
         };

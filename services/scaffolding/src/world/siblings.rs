@@ -64,7 +64,10 @@ impl Siblings for PeerSiblings {
             audience: vec![ME.to_owned()],
         };
         let issued = gateway.issue_assertion(request).await.map_err(error_from)?.into_inner();
-        let assertion = self.verifier.verify(&issued.assertion, ME, ME, "*").map_err(|e| Error::internal(format!("delegation: {e}")))?;
+        let assertion = self
+            .verifier
+            .verify(&issued.assertion, ME, ME, "*")
+            .map_err(|e| Error::internal(format!("delegation: {e}")))?;
         Ok(assertion.caller())
     }
 
@@ -77,11 +80,16 @@ impl Siblings for PeerSiblings {
             owner: registration.owner.clone(),
             ..Location::default()
         };
-        let request =
-            RegisterLocationRequest { location: Some(location), request_id: registration.request_id.clone(), validate_only: false };
+        let request = RegisterLocationRequest {
+            location: Some(location),
+            request_id: registration.request_id.clone(),
+            validate_only: false,
+        };
         let location = match LocationServiceClient::new(client).register_location(request).await.map_err(error_from) {
             Ok(answer) => answer.into_inner(),
-            Err(error) if error.is(&ALREADY_EXISTS) || error.kind() == Kind::AlreadyExists => return Ok(Registered::default()),
+            Err(error) if error.is(&ALREADY_EXISTS) || error.kind() == Kind::AlreadyExists => {
+                return Ok(Registered::default());
+            }
             Err(error) => return Err(error),
         };
         let findings = location.documents.iter().flat_map(|d| d.findings.iter().map(move |f| (d, f)));
