@@ -5,6 +5,14 @@
 pub mod condition;
 pub mod config;
 pub mod environment;
+pub mod guardrails;
+pub mod layout;
+pub mod manifest;
 pub mod names;
+pub mod policy;
+pub mod preview;
+pub mod receipt;
 pub mod state;
+pub mod step;
 pub mod tier;
+pub mod values;

@@ -9,8 +9,12 @@ use super::tier::Tier;
 
 /// Where the file stands in a repository.
 pub const PATH: &str = ".slipway/environments.yaml";
+/// How the fault of a repository without the file begins.
+pub const MISSING: &str = "no .slipway/environments.yaml";
 /// Largest file that is read.
 pub const BYTES_MAX: usize = 64 << 10;
+/// Key of the value files that previews of pull requests and branches get instead of those of their tier.
+const PREVIEW: &str = "preview";
 const IMAGES_MAX: usize = 20;
 const PATH_BYTES_MAX: usize = 200;
 const VALUE_FILES_MAX: usize = 8;
@@ -43,7 +47,7 @@ pub struct Config {
 pub struct Chart {
     /// Folder of the chart, from the service's folder.
     pub path: String,
-    /// Value files by tier, later wins, from the service's folder.
+    /// Value files by tier, or `preview`, later wins, from the service's folder.
     pub values: BTreeMap<String, Vec<String>>,
 }
 
@@ -145,9 +149,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Value files of a tier, later wins.
-    pub fn value_files(&self, tier: Tier) -> &[String] {
-        self.chart.values.get(tier.word()).map_or(&[], Vec::as_slice)
+    /// Value files of an environment, later wins: previews have their own if the service says so, else those of their tier.
+    pub fn value_files(&self, tier: Tier, is_preview: bool) -> &[String] {
+        let own = self.chart.values.get(PREVIEW).filter(|_| is_preview);
+        own.or_else(|| self.chart.values.get(tier.word())).map_or(&[], Vec::as_slice)
     }
 
     /// Names of images that are not among the given ones.
@@ -190,7 +195,7 @@ fn faults(config: &Config) -> Vec<String> {
     check(config.kind == "Environments", "kind must be Environments".to_owned());
     check(is_inside(&config.chart.path), "chart.path must be a relative path inside the repository".to_owned());
     for (tier, files) in &config.chart.values {
-        check(Tier::parse(tier).is_ok(), format!("chart.values.{tier}: no such tier"));
+        check(tier == PREVIEW || Tier::parse(tier).is_ok(), format!("chart.values.{tier}: no such tier"));
         check(files.len() <= VALUE_FILES_MAX, format!("chart.values.{tier}: at most {VALUE_FILES_MAX} files"));
         for file in files {
             check(
@@ -212,6 +217,11 @@ fn faults(config: &Config) -> Vec<String> {
     }
     check(config.preview.label.len() <= 50, "preview.label: at most 50 characters".to_owned());
     faults
+}
+
+/// A path of the service as a path of the repository.
+pub fn in_folder(folder: &str, path: &str) -> String {
+    if folder.is_empty() { path.to_owned() } else { format!("{}/{path}", folder.trim_matches('/')) }
 }
 
 /// Whether a path is relative, plain and stays inside (SAFE-52).
@@ -249,8 +259,8 @@ mod tests {
             platform: {host: route.host, labels: labels, secretNames: secrets.names}\n\
             preview: {enabled: true, drafts: false, label: preview, retireOn: [closed, merged, unlabeled]}\n";
         let config = parse(text).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(config.value_files(Tier::Development), ["deploy/chart/values-preview.yaml"]);
-        assert!(config.value_files(Tier::Staging).is_empty());
+        assert_eq!(config.value_files(Tier::Development, true), ["deploy/chart/values-preview.yaml"]);
+        assert!(config.value_files(Tier::Staging, false).is_empty());
         let known = BTreeMap::from([("app".to_owned(), "x".to_owned())]);
         assert_eq!(config.images_missing(&known), ["worker"]);
         assert!(config.retires_on(RetireOn::Unlabeled) && !config.retires_on(RetireOn::BranchDeleted));

@@ -116,16 +116,27 @@ pub struct Status {
     pub secret_names: Vec<String>,
     /// SHA-256 of what was rendered for `observed_generation`, hex.
     pub render_sha256: Option<String>,
-    /// When the source was last read, in microseconds.
-    pub source_read_us: i64,
-    /// When a source was first read as ended by looking only; it must be seen twice (ENV-40).
+    /// When the branch was first read as gone; absence must be seen twice (ENV-40).
     pub ended_seen_us: Option<i64>,
     /// When this generation was accepted; begins the wait for an image.
     pub generation_us: i64,
     /// When a failed generation is tried again.
     pub retry_us: Option<i64>,
-    /// Whether the budget counts it.
-    pub budgeted: bool,
+    /// What the teardown took away.
+    pub removal: Option<Removal>,
+}
+
+/// What a teardown took out of the GitOps repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Branch committed to.
+    pub branch: String,
+    /// Commit that removed the files; empty if there were none.
+    pub commit: String,
+    /// Names of the removed files.
+    pub files: Vec<String>,
+    /// When, in microseconds.
+    pub removed_us: i64,
 }
 
 /// Why an environment is torn down.
@@ -151,6 +162,11 @@ pub enum RetireReason {
 }
 
 impl RetireReason {
+    /// Whether the source brought it about: such endings are braked when there are too many (ENV-42).
+    pub fn is_by_source(self) -> bool {
+        matches!(self, RetireReason::Closed | RetireReason::Merged | RetireReason::BranchDeleted)
+    }
+
     /// The word in receipts and rows.
     pub fn word(self) -> &'static str {
         match self {
@@ -173,12 +189,14 @@ pub struct Retire {
     pub reason: RetireReason,
     /// Who asked; empty if nobody did.
     pub actor: String,
-    /// Since when, in microseconds.
+    /// Since when, as the source says if it was the source, in microseconds.
     pub at_us: i64,
+    /// When it was decided, in microseconds.
+    pub decided_us: i64,
 }
 
 /// One life of one environment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// UUIDv4 of this life.
     pub uid: String,
@@ -192,6 +210,8 @@ pub struct Environment {
     pub tier: Tier,
     /// Canonical reference of the service.
     pub service: String,
+    /// Uid of the service's catalog entity.
+    pub service_uid: String,
     /// Group that owned the service when this life began.
     pub owner: String,
     /// Tier of the service when this life began.
@@ -256,30 +276,50 @@ impl Environment {
         At { generation: self.generation, now_us }
     }
 
-    /// Takes a changed spec: new generation, new life span after a push; equal spec changes nothing (ENV-3).
+    /// Takes a changed spec: new generation, new life span after a push; equal spec changes nothing (ENV-3). A changed time to
+    /// live alone brings nothing out and is no new generation.
     pub fn want(&mut self, spec: Spec, now_us: i64) -> bool {
         if self.spec == spec {
             return false;
         }
         let pushed = self.spec.source.head_sha != spec.source.head_sha;
+        let only_ttl = Spec { ttl_us: self.spec.ttl_us, ..spec.clone() } == self.spec;
         self.spec = spec;
+        if only_ttl {
+            self.expire_us = self.life_us().map(|l| now_us.saturating_add(l));
+            return true;
+        }
         self.generation += 1;
         self.status.generation_us = now_us;
         self.status.retry_us = None;
         if pushed && self.kind != Kind::Personal {
-            let life_us = self.spec.ttl_us.or(tier::ttl_default_us(self.kind));
-            self.expire_us = self.expire_us.max(life_us.map(|l| now_us.saturating_add(l)));
+            self.expire_us = self.expire_us.max(self.life_us().map(|l| now_us.saturating_add(l)));
         }
         true
     }
 
+    /// How long it lives from a push or an extension on; none for tiers that never expire.
+    pub fn life_us(&self) -> Option<i64> {
+        self.spec.ttl_us.or(tier::ttl_default_us(self.kind)).filter(|_| self.tier.ttl_cap_us().is_some())
+    }
+
+    /// Version for guarded changes.
+    pub fn etag(&self) -> String {
+        format!("{}-{}", slipway_kit::id::h8(&self.uid), self.version)
+    }
+
+    /// Whether pull requests or branches made it, so that it gets the value files of previews.
+    pub fn is_preview(&self) -> bool {
+        matches!(self.kind, Kind::PullRequest | Kind::Branch)
+    }
+
     /// Takes the wish to be gone; a second wish changes nothing.
-    pub fn end(&mut self, reason: RetireReason, actor: &str, now_us: i64) -> bool {
+    pub fn end(&mut self, reason: RetireReason, actor: &str, at_us: i64, now_us: i64) -> bool {
         if self.retire.is_some() {
             return false;
         }
         let at = self.at(now_us);
-        self.retire = Some(Retire { reason, actor: actor.to_owned(), at_us: now_us });
+        self.retire = Some(Retire { reason, actor: actor.to_owned(), at_us, decided_us: now_us });
         self.status.conditions.set(Aspect::Deleting, Verdict::True, reason.word(), "The teardown has begun.", at);
         self.status.conditions.clear(Aspect::Stalled);
         true
@@ -292,5 +332,55 @@ impl Environment {
         self.status.conditions.set(aspect, Verdict::False, reason, message, at);
         self.status.conditions.set(Aspect::Stalled, Verdict::True, reason, message, at);
         self.status.retry_us = Some(retry_us);
+    }
+}
+
+/// An environment for tests of the model and beyond.
+#[doc(hidden)]
+pub mod fixture {
+    use super::*;
+
+    /// A preview of pull request 7 with its image, before its first look at anything.
+    pub fn preview() -> Environment {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        Environment {
+            uid: "3f2b8c1e-5a4d-4e6f-9b7a-0c1d2e3f4a5b".to_owned(),
+            label_id: "pr-7-payments".to_owned(),
+            key: "pr:local/1:7:component:default/payments".to_owned(),
+            kind: Kind::PullRequest,
+            tier: Tier::Development,
+            service: "component:default/payments".to_owned(),
+            service_uid: "5e1c0f0a-0000-4000-8000-000000000001".to_owned(),
+            owner: "group:default/shop".to_owned(),
+            service_tier: "standard".to_owned(),
+            label: String::new(),
+            user: String::new(),
+            cluster: "local".to_owned(),
+            namespace: "payments-pr-7-h4vyy".to_owned(),
+            spec: Spec {
+                source: Source {
+                    scm: "local".to_owned(),
+                    repository: "acme/payments".to_owned(),
+                    repository_id: "1".to_owned(),
+                    folder: String::new(),
+                    pull_request: Some(7),
+                    branch: "feature".to_owned(),
+                    head_sha: "a".repeat(40),
+                    base_sha: "b".repeat(40),
+                    fork: false,
+                },
+                images: BTreeMap::from([("app".to_owned(), format!("ghcr.io/acme/payments@{digest}"))]),
+                ttl_us: None,
+                config: Ok(Config::default()),
+            },
+            generation: 1,
+            status: Status::default(),
+            expire_us: Some(1_000_000_000_000),
+            retire: None,
+            version: 1,
+            created_us: 1,
+            updated_us: 1,
+            deleted_us: None,
+        }
     }
 }

@@ -45,8 +45,10 @@ pub struct PullRequest {
     pub base_sha: String,
     /// Whether it comes from another repository.
     pub fork: bool,
-    /// When it was opened, in microseconds.
+    /// When it was first opened, in microseconds.
     pub created_us: i64,
+    /// When it was last opened or reopened, in microseconds.
+    pub opened_us: i64,
     /// When it last changed, in microseconds.
     pub updated_us: i64,
     /// When it was closed, in microseconds.
@@ -117,6 +119,7 @@ struct State {
     head_repository: Option<String>,
     base_ref: String,
     created_us: i64,
+    opened_us: i64,
     updated_us: i64,
     closed_us: Option<i64>,
     merged_us: Option<i64>,
@@ -189,6 +192,7 @@ impl Scm {
             head_repository: new.head_repository.clone(),
             base_ref,
             created_us: now_us,
+            opened_us: now_us,
             updated_us: now_us,
             closed_us: None,
             merged_us: None,
@@ -310,7 +314,7 @@ impl Scm {
         }
         if !state.open {
             self.touch(&mut state);
-            (state.open, state.closed_us) = (true, None);
+            (state.open, state.closed_us, state.opened_us) = (true, None, state.updated_us);
             write_state(&dir, number, &state)?;
         }
         self.render(name, number, state).await
@@ -378,6 +382,7 @@ impl Scm {
             base_sha: base.to_string(),
             fork,
             created_us: state.created_us,
+            opened_us: state.opened_us,
             updated_us: state.updated_us,
             closed_us: state.closed_us,
             merged_us: state.merged_us,

@@ -1,0 +1,205 @@
+//! Where manifests stand in a GitOps repository and what their commits say (ENV-150, ENV-151).
+//!
+//! Owns folder, file names, their order and the trailers. Refuses to write a document whose name could leave the folder: the
+//! policy has seen it before.
+use sha2::{Digest as _, Sha256};
+use slipway_kit::id;
+
+use super::{
+    environment::Environment,
+    guardrails::{self, Profile},
+    manifest::{self, Doc},
+    names,
+};
+
+/// Trailer with the uid of the life a commit belongs to.
+pub const TRAILER_UID: &str = "Slipway-Environment-Uid";
+/// Trailer with the generation a commit holds.
+pub const TRAILER_GENERATION: &str = "Slipway-Generation";
+/// Trailer with what the commit does.
+pub const TRAILER_ACTION: &str = "Slipway-Action";
+/// Value of [`TRAILER_ACTION`] when manifests are written.
+pub const PUBLISH: &str = "publish";
+/// Value of [`TRAILER_ACTION`] when they are removed.
+pub const REMOVE: &str = "remove";
+
+/// Folder of an environment's manifests.
+pub fn folder(env: &Environment) -> String {
+    format!("environments/{}/{}/{}", env.tier.word(), id::slug(names::short(&env.service), 63), env.label_id)
+}
+
+/// The complete documents of a generation: guard rails first, the chart's own with labels, namespace and the reserved host.
+pub fn complete(env: &Environment, profile: &Profile, gateway: &Gateway, host: &str, rendered: Vec<Doc>) -> Vec<Doc> {
+    let mut docs = guardrails::documents(env, profile, &gateway.namespace);
+    let mut own = rendered;
+    if !own.iter().any(is_route) {
+        own.extend(route(&own, gateway, host));
+    }
+    for doc in &mut own {
+        if is_route(doc) && manifest::kind(doc) != "Ingress" {
+            doc["spec"]["hostnames"] = serde_json::json!([host]);
+        }
+        manifest::stamp(doc, "labels", guardrails::labels(env));
+        doc["metadata"]["namespace"] = serde_json::json!(env.namespace);
+    }
+    docs.extend(own);
+    docs
+}
+
+/// The gateway that previews are reached through.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// Name of the Gateway.
+    pub name: String,
+    /// Namespace of the Gateway.
+    pub namespace: String,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self { name: "public".to_owned(), namespace: "gateway".to_owned() }
+    }
+}
+
+fn is_route(doc: &Doc) -> bool {
+    matches!(manifest::kind(doc), "HTTPRoute" | "GRPCRoute" | "Ingress")
+}
+
+/// A route to the only Service with a port for HTTP; none if that is not clear.
+fn route(docs: &[Doc], gateway: &Gateway, host: &str) -> Option<Doc> {
+    let port = |doc: &Doc| {
+        let ports = doc.pointer("/spec/ports")?.as_array()?;
+        let http = |p: &&serde_json::Value| p["name"] == "http" || p["port"] == 80 || ports.len() == 1;
+        ports.iter().find(http)?["port"].as_i64()
+    };
+    let services = docs.iter().filter(|d| manifest::kind(d) == "Service");
+    let mut open = services.filter_map(|d| port(d).map(|p| (manifest::name(d), p)));
+    let (name, port) = open.next()?;
+    if open.next().is_some() {
+        return None;
+    }
+    Some(serde_json::json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": { "name": "slipway-route" },
+        "spec": {
+            "parentRefs": [{ "name": gateway.name, "namespace": gateway.namespace }],
+            "hostnames": [host],
+            "rules": [{ "backendRefs": [{ "name": name, "port": port }] }],
+        },
+    }))
+}
+
+/// File names below the folder and their contents, in the order of application.
+pub fn files(docs: &[Doc]) -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = docs
+        .iter()
+        .map(|doc| {
+            let (kind, name) = (manifest::kind(doc).to_lowercase(), manifest::name(doc));
+            (format!("{:02}-{kind}-{name}.yaml", rank(&kind)), manifest::emit(doc))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn rank(kind: &str) -> u8 {
+    match kind {
+        "namespace" => 0,
+        "serviceaccount" => 10,
+        "role" | "rolebinding" => 15,
+        "limitrange" => 20,
+        "resourcequota" => 25,
+        "networkpolicy" => 30,
+        "configmap" | "externalsecret" | "persistentvolumeclaim" => 40,
+        "httproute" | "grpcroute" | "ingress" => 70,
+        "service" => 50,
+        _ => 60,
+    }
+}
+
+/// SHA-256 over names and contents, hex.
+pub fn digest(files: &[(String, String)]) -> String {
+    let mut hash = Sha256::new();
+    for (name, text) in files {
+        hash.update((name.len() as u64).to_be_bytes());
+        hash.update(name);
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hex::encode(hash.finalize())
+}
+
+/// Message of the commit that publishes a generation.
+pub fn publish_message(env: &Environment) -> String {
+    let subject = format!("Publish {} generation {}", env.label_id, env.generation);
+    let sha = &env.spec.source.head_sha;
+    let body = if sha.is_empty() { String::new() } else { format!("{} at {sha}\n\n", env.spec.source.repository) };
+    format!("{subject}\n\n{body}{}", trailers(env, PUBLISH))
+}
+
+/// Message of the commit that removes the manifests.
+pub fn remove_message(env: &Environment) -> String {
+    let reason = env.retire.as_ref().map_or("", |r| r.reason.word());
+    format!("Remove {}\n\nThe environment ended: {reason}\n\n{}", env.label_id, trailers(env, REMOVE))
+}
+
+fn trailers(env: &Environment, action: &str) -> String {
+    format!("{TRAILER_UID}: {}\n{TRAILER_GENERATION}: {}\n{TRAILER_ACTION}: {action}\n", env.uid, env.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::environment::fixture;
+
+    fn rendered() -> Vec<Doc> {
+        vec![
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "payments"}, "spec": {"ports": [{"name": "http", "port": 80}, {"name": "admin", "port": 9090}]}}),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "payments", "labels": {"a": "b"}}}),
+        ]
+    }
+
+    #[test]
+    fn guard_rails_stand_before_workloads_and_routes_last() {
+        let env = fixture::preview();
+        let docs =
+            complete(&env, &Profile::of(env.tier), &Gateway::default(), "pr-7-payments.preview.localhost", rendered());
+        let names: Vec<String> = files(&docs).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.first().map(String::as_str), Some("00-namespace-payments-pr-7-h4vyy.yaml"));
+        assert_eq!(
+            names[names.len() - 3..],
+            ["50-service-payments.yaml", "60-deployment-payments.yaml", "70-httproute-slipway-route.yaml"]
+        );
+        for doc in docs.iter().skip(1) {
+            assert_eq!(doc["metadata"]["namespace"], json!(env.namespace));
+            assert_eq!(doc["metadata"]["labels"]["slipway.dev/team"], "shop");
+        }
+        assert_eq!(
+            docs.iter().find(|d| is_route(d)).map(|d| d["spec"]["hostnames"].clone()),
+            Some(json!(["pr-7-payments.preview.localhost"]))
+        );
+        assert_eq!(folder(&env), "environments/development/payments/pr-7-payments");
+    }
+
+    #[test]
+    fn two_services_get_no_guessed_route() {
+        let mut docs = rendered();
+        let mut other = docs[0].clone();
+        other["metadata"]["name"] = json!("other");
+        docs.push(other);
+        assert_eq!(route(&docs, &Gateway::default(), "h"), None);
+    }
+
+    #[test]
+    fn a_message_can_be_read_back() {
+        let env = fixture::preview();
+        let found = slipway_kit::git::trailers(&publish_message(&env));
+        let want = [(TRAILER_UID, env.uid.as_str()), (TRAILER_GENERATION, "1"), (TRAILER_ACTION, PUBLISH)];
+        assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), want);
+        assert_eq!(slipway_kit::git::trailers(&remove_message(&env)).len(), 3);
+    }
+}

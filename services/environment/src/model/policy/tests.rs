@@ -1,0 +1,133 @@
+//! The policy on documents that break one rule each, and on one that breaks none.
+use super::*;
+
+const DIGEST: &str = "@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn rules<'a>(registries: &'a [String]) -> Rules<'a> {
+    Rules {
+        namespace: "shop-pr-1-aaaaa",
+        tier: Tier::Development,
+        host: "pr-1-shop.preview.localhost",
+        fork: false,
+        registries,
+    }
+}
+
+fn parsed(text: &str) -> Vec<Doc> {
+    manifest::parse(&text.replace("DIGEST", DIGEST)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn deployment(pod: &str) -> String {
+    format!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{template: {{spec: {pod}}}}}\n")
+}
+
+#[test]
+fn each_rule_is_told_with_its_path() {
+    let pod = |extra: &str| deployment(&format!("{{containers: [{{name: c, image: xDIGEST}}], {extra}}}"));
+    let container = |extra: &str| deployment(&format!("{{containers: [{{name: c, image: xDIGEST, {extra}}}]}}"));
+    let spec = "/spec/template/spec";
+    let policy = |spec: &str| {
+        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: np}}\nspec: {spec}\n")
+    };
+    let role = |rule: &str| {
+        format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: r}}\nrules: [{rule}]\n")
+    };
+    let object =
+        |api: &str, kind: &str, rest: &str| format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\n{rest}\n");
+    let cases: Vec<(String, String)> = vec![
+        (object("v1", "Namespace", ""), "/kind".into()),
+        (object("rbac.authorization.k8s.io/v1", "ClusterRole", ""), "/kind".into()),
+        (object("apiextensions.k8s.io/v1", "CustomResourceDefinition", ""), "/kind".into()),
+        (object("example.com/v1", "Widget", ""), "/kind".into()),
+        (object("v1", "ResourceQuota", ""), "/kind".into()),
+        (object("v1", "Secret", "data: {a: eA==}"), "/kind".into()),
+        ("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\n".into(), "/metadata/name".into()),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: slipway-x}\n".into(), "/metadata/name".into()),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ../x}\n".into(), "/metadata/name".into()),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: kube-system}\n".into(),
+            "/metadata/namespace".into(),
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, finalizers: [x]}\n".into(),
+            "/metadata/finalizers".into(),
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {slipway.dev/team: x}}\n".into(),
+            "/metadata/labels/slipway.dev/team".into(),
+        ),
+        (
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a, annotations: {helm.sh/hook: pre-install}}\n".into(),
+            "/metadata/annotations/helm.sh/hook".into(),
+        ),
+        (pod("hostNetwork: true"), format!("{spec}/hostNetwork")),
+        (pod("hostPID: true"), format!("{spec}/hostPID")),
+        (pod("hostIPC: true"), format!("{spec}/hostIPC")),
+        (pod("automountServiceAccountToken: true"), format!("{spec}/automountServiceAccountToken")),
+        (pod("volumes: [{name: v, hostPath: {path: /}}]"), format!("{spec}/volumes/0/hostPath")),
+        (
+            pod("volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]"),
+            format!("{spec}/volumes/0/projected/sources/0/serviceAccountToken"),
+        ),
+        (container("securityContext: {privileged: true}"), format!("{spec}/containers/0/securityContext/privileged")),
+        (
+            container("securityContext: {capabilities: {add: [NET_ADMIN]}}"),
+            format!("{spec}/containers/0/securityContext/capabilities/add"),
+        ),
+        (container("ports: [{containerPort: 1, hostPort: 1}]"), format!("{spec}/containers/0/ports/0/hostPort")),
+        (deployment("{initContainers: [{name: i, image: busybox:1}]}"), format!("{spec}/initContainers/0/image")),
+        (object("v1", "Service", "spec: {type: LoadBalancer}"), "/spec/type".into()),
+        (object("v1", "Service", "spec: {type: NodePort}"), "/spec/type".into()),
+        (object("v1", "Service", "spec: {type: ExternalName}"), "/spec/type".into()),
+        (object("v1", "Service", "spec: {externalIPs: [1.2.3.4]}"), "/spec/externalIPs".into()),
+        (
+            object("gateway.networking.k8s.io/v1", "HTTPRoute", "spec: {hostnames: [evil.example]}"),
+            "/spec/hostnames/0".into(),
+        ),
+        (object("networking.k8s.io/v1", "Ingress", "spec: {rules: [{http: {}}]}"), "/spec/rules/0/host".into()),
+        (policy("{egress: [{}]}"), "/spec/egress/0/to".into()),
+        (policy("{ingress: [{from: [{namespaceSelector: {}}]}]}"), "/spec/ingress/0/from/0/namespaceSelector".into()),
+        (policy("{egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}"), "/spec/egress/0/to/0/ipBlock".into()),
+        (role("{apiGroups: [''], resources: [secrets], verbs: [get]}"), "/rules/0/resources/0".into()),
+        (role("{apiGroups: [''], resources: [pods], verbs: ['*']}"), "/rules/0/verbs/0".into()),
+        (role("{apiGroups: ['*'], resources: [pods], verbs: [get]}"), "/rules/0/apiGroups/0".into()),
+        (
+            object("rbac.authorization.k8s.io/v1", "RoleBinding", "roleRef: {kind: ClusterRole, name: admin}"),
+            "/roleRef".into(),
+        ),
+    ];
+    for (text, path) in cases {
+        let found = check(&parsed(&text), &rules(&[]));
+        let paths: Vec<_> = found.iter().map(|v| v.path.as_str()).collect();
+        assert_eq!(paths, [path.as_str()], "{text}");
+        assert!(found[0].document.ends_with("(document 1)"));
+    }
+}
+
+#[test]
+fn all_violations_are_told_at_once() {
+    let text = deployment(
+        "{hostNetwork: true, containers: [{name: c, image: 'x:latest', securityContext: {privileged: true}}]}",
+    );
+    let text = format!("{text}---\napiVersion: v1\nkind: Node\nmetadata: {{name: np}}\n");
+    let found = check(&parsed(&text), &rules(&[]));
+    assert_eq!(found.len(), 4, "{}", message(&found));
+    assert!(message(&found).contains("Node/np (document 2) /kind"));
+}
+
+#[test]
+fn a_fork_gets_no_secrets_and_registries_are_a_list() {
+    let text = deployment("{containers: [{name: c, image: ghcr.io/a/bDIGEST, envFrom: [{secretRef: {name: s}}]}]}");
+    let docs = parsed(&text);
+    assert_eq!(check(&docs, &rules(&[])), []);
+    let fork = Rules { fork: true, ..rules(&[]) };
+    assert!(check(&docs, &fork)[0].rule.starts_with("FORK_NO_SECRETS"));
+    assert_eq!(check(&docs, &rules(&["ghcr.io/a".to_owned()])), []);
+    assert_eq!(check(&docs, &rules(&["ghcr.io/ab".to_owned(), "ghcr.io/a/bb".to_owned()])).len(), 1);
+}
+
+#[test]
+fn the_same_object_twice_is_refused() {
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    assert_eq!(check(&parsed(text), &rules(&[])).len(), 1);
+}

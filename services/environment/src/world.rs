@@ -1,0 +1,222 @@
+//! The outside: source providers, helm, GitOps repositories, and the two services this one asks.
+//!
+//! Owns one small trait per neighbour, each with its real adapter and a fake. Refuses decisions: what comes back is a reading.
+mod catalog_info;
+pub mod directory;
+pub mod fake;
+pub mod helm;
+pub mod outputs;
+pub mod secrets;
+pub mod sources;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use slipway_kit::error::Result;
+
+use crate::model::{
+    config::Config,
+    environment::{Environment, Source},
+    manifest::Doc,
+    preview::Reading,
+    tier::Tier,
+};
+
+/// Everything outside, as the service uses it; cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    /// Source providers.
+    pub sources: Arc<dyn Sources>,
+    /// Rendering.
+    pub renderer: Arc<dyn Renderer>,
+    /// GitOps repositories.
+    pub outputs: Arc<dyn Outputs>,
+    /// Bound secrets, by name.
+    pub bindings: Arc<dyn Bindings>,
+    /// Owners of services.
+    pub directory: Arc<dyn Directory>,
+}
+
+/// A repository of a source provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// The provider's id.
+    pub id: String,
+    /// `owner/name`.
+    pub name: String,
+    /// Branch that HEAD names.
+    pub default_branch: String,
+    /// Whether it takes no changes any more.
+    pub archived: bool,
+}
+
+/// Source providers by connection.
+#[async_trait]
+pub trait Sources: Send + Sync {
+    /// Ids of the connections.
+    fn connections(&self) -> Vec<String>;
+
+    /// How often open pull requests of a connection are looked at, in microseconds.
+    fn poll_us(&self, scm: &str) -> i64;
+
+    /// The source as it is now. Never an error: what cannot be read is [`Reading::Unknown`].
+    async fn read(&self, source: &Source) -> Reading;
+
+    /// A repository by name; `None` if there is none.
+    async fn repository(&self, scm: &str, name: &str) -> Result<Option<Repository>>;
+
+    /// A repository by the provider's id; `None` if there is none.
+    async fn repository_by_id(&self, scm: &str, id: &str) -> Result<Option<Repository>>;
+
+    /// Every repository of a connection.
+    async fn repositories(&self, scm: &str) -> Result<Vec<Repository>>;
+
+    /// Numbers of the open pull requests; complete or an error.
+    async fn open_pull_requests(&self, scm: &str, name: &str) -> Result<Vec<i64>>;
+
+    /// References of the components that the default branch declares.
+    async fn components(&self, scm: &str, repository: &Repository) -> Result<Vec<String>>;
+}
+
+/// What is rendered.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// Where the chart is.
+    pub source: &'a Source,
+    /// How the service wants it.
+    pub config: &'a Config,
+    /// Tier of the environment.
+    pub tier: Tier,
+    /// Whether it is a preview.
+    pub is_preview: bool,
+    /// Name of the release.
+    pub release: &'a str,
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Values over all others.
+    pub overlay: &'a Value,
+    /// Whether something is published already.
+    pub is_upgrade: bool,
+}
+
+/// A chart that does not render: the user must act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Stable word for the condition.
+    pub reason: &'static str,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Renders charts.
+#[async_trait]
+pub trait Renderer: Send + Sync {
+    /// The documents, rendered twice and equal; the inner error is the user's.
+    async fn render(&self, job: &Job<'_>) -> Result<std::result::Result<Vec<Doc>, Fault>>;
+}
+
+/// Manifests to be committed, or to be removed when there are none.
+#[derive(Clone, Debug)]
+pub struct Output<'a> {
+    /// Cluster whose repository it is.
+    pub cluster: &'a str,
+    /// Folder of the environment.
+    pub folder: &'a str,
+    /// Uid of the life.
+    pub uid: &'a str,
+    /// Generation.
+    pub generation: i64,
+    /// The whole message with its trailers.
+    pub message: &'a str,
+    /// The instant, in microseconds.
+    pub now_us: i64,
+}
+
+/// A commit in a GitOps repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landed {
+    /// Branch committed to.
+    pub branch: String,
+    /// The commit; empty if there was nothing to do.
+    pub commit: String,
+    /// Files written or removed.
+    pub files: Vec<String>,
+}
+
+/// GitOps repositories, one per cluster.
+#[async_trait]
+pub trait Outputs: Send + Sync {
+    /// Commits the files of a generation, once however often it is called.
+    ///
+    /// # Errors
+    /// SUPERSEDED if a newer generation or the removal of this life is there already.
+    async fn publish(&self, output: &Output<'_>, files: &[(String, String)]) -> Result<Landed>;
+
+    /// Removes the folder if this life wrote it, once however often it is called.
+    async fn remove(&self, output: &Output<'_>) -> Result<Landed>;
+}
+
+/// Names of bound Secrets.
+#[async_trait]
+pub trait Bindings: Send + Sync {
+    /// Names of the Secrets that the environment's manifests refer to, sorted.
+    async fn names(&self, env: &Environment) -> Result<Vec<String>>;
+}
+
+/// A service as the catalog knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// Canonical reference.
+    pub reference: String,
+    /// Uid of the entity.
+    pub uid: String,
+    /// Owning group; empty if nobody owns it.
+    pub owner: String,
+    /// Tier of the service.
+    pub tier: String,
+    /// SCM connection; empty if unknown.
+    pub scm: String,
+    /// Repository as `owner/name`; empty if unknown.
+    pub repository: String,
+    /// Folder inside the repository; empty for its root.
+    pub folder: String,
+}
+
+/// Who owns what.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// Facts of a service.
+    ///
+    /// # Errors
+    /// SERVICE_UNKNOWN; UNAVAILABLE.
+    async fn service(&self, reference: &str) -> Result<ServiceFacts>;
+}
+
+/// Values kept by an immutable key; emptied when full.
+pub(crate) struct Kept<T>(std::sync::Mutex<BTreeMap<String, T>>);
+
+impl<T: Clone> Kept<T> {
+    /// Most values kept.
+    const MAX: usize = 2000;
+
+    pub(crate) fn new() -> Self {
+        Self(std::sync::Mutex::new(BTreeMap::new()))
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, T>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<T> {
+        self.map().get(key).cloned()
+    }
+
+    pub(crate) fn put(&self, key: String, value: T) {
+        let mut map = self.map();
+        if map.len() >= Self::MAX {
+            map.clear();
+        }
+        map.insert(key, value);
+    }
+}
