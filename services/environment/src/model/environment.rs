@@ -298,6 +298,18 @@ impl Environment {
         true
     }
 
+    /// Takes the news that a Secret is bound or no longer bound: a new generation if that changes what manifests refer to.
+    pub fn rebind(&mut self, secret_name: &str, is_gone: bool, now_us: i64) -> bool {
+        let knows = self.status.secret_names.iter().any(|name| name == secret_name);
+        if self.retire.is_some() || knows != is_gone {
+            return false;
+        }
+        self.generation += 1;
+        self.status.generation_us = now_us;
+        self.status.retry_us = None;
+        true
+    }
+
     /// How long it lives from a push or an extension on; none for tiers that never expire.
     pub fn life_us(&self) -> Option<i64> {
         self.spec.ttl_us.or(tier::ttl_default_us(self.kind)).filter(|_| self.tier.ttl_cap_us().is_some())

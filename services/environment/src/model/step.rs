@@ -15,6 +15,8 @@ pub const IMAGE_WAIT_US: i64 = 30 * MINUTE_US;
 pub const RETRY_US: i64 = 15 * MINUTE_US;
 /// How long absence must last to be believed (ENV-40).
 pub const ABSENCE_US: i64 = MINUTE_US;
+/// How long a teardown may make no progress before it says so (ENV-52).
+pub const BLOCKED_US: i64 = 5 * MINUTE_US;
 /// How long nothing happens while the SCM gives no answer or deletions are held.
 const HOLD_WAIT_US: i64 = MINUTE_US;
 /// Age at which a reading is too old for a write (ENV-22).

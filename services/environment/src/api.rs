@@ -1,0 +1,26 @@
+//! The RPCs: accept, call the verb, render.
+//!
+//! Owns nothing but this order. Refuses decisions and SQL.
+mod environments;
+mod previews;
+
+use std::sync::Arc;
+
+use crate::app::App;
+
+/// The servers of this service.
+#[derive(Clone)]
+pub struct Api {
+    app: Arc<App>,
+}
+
+impl Api {
+    /// Servers over the verbs.
+    pub fn new(app: App) -> Self {
+        Self { app: Arc::new(app) }
+    }
+
+    fn render(&self, env: &crate::model::environment::Environment) -> crate::wire::environment::Rendered {
+        crate::wire::environment::render(env, self.app.platform())
+    }
+}

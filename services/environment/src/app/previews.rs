@@ -1,0 +1,226 @@
+//! Previews of pull requests: ensured by CI, deleted by people (ENV-20 to ENV-23).
+//!
+//! Owns the loop of reading the SCM and writing only if nothing changed meanwhile. Refuses to deploy what the SCM does not show.
+use std::collections::BTreeMap;
+
+use slipway_kit::{
+    audit::Change,
+    error::{ALREADY_EXISTS, CONFLICT, Error, Result, Violations},
+    mutation::{Begun, Mutation},
+    scm::PULL_REQUEST_UNKNOWN,
+    serve::Call,
+};
+
+use super::{App, changes::Beginning, check, check_etag, missing};
+use crate::{
+    error::{
+        ENVIRONMENT_DELETING, PREVIEW_DISABLED, PREVIEW_ENDED, PULL_REQUEST_ENDED, SCM_UNREACHABLE, SERVICE_WITHOUT_REPOSITORY,
+        STALE_COMMIT,
+    },
+    model::{
+        environment::{Environment, Kind, RetireReason, Source, Spec},
+        names::{self, Subject},
+        preview::{self, Head, Reading, Wish},
+        tier::Tier,
+        values,
+    },
+    world::ServiceFacts,
+};
+
+/// How often a change that lost a race is tried again.
+pub(super) const RACES_MAX: usize = 8;
+
+/// What CI wants.
+#[derive(Clone, Debug)]
+pub struct WantedPreview {
+    /// Reference of the service.
+    pub service: String,
+    /// Number of the pull request.
+    pub pull_request: i64,
+    /// Commit the images were built from.
+    pub head_sha: String,
+    /// Images by name.
+    pub images: BTreeMap<String, String>,
+    /// Only checks.
+    pub validate_only: bool,
+}
+
+impl App {
+    /// Makes sure that the pull request has a preview of its head with these images.
+    pub async fn ensure_preview(&self, call: &Call, wanted: &WantedPreview) -> Result<Environment> {
+        let service = self.service(call, &wanted.service, Tier::Development.word()).await?;
+        check_images(&wanted.images)?;
+        if let Some(answer) = self.replayed(call).await? {
+            return Ok(answer);
+        }
+        let source = self.pull_source(&service, wanted.pull_request).await?;
+        for _ in 0..RACES_MAX {
+            match self.try_ensure(call, wanted, &service, &source).await {
+                Err(error) if error.is(&CONFLICT) || error.is(&ALREADY_EXISTS) => {}
+                done => return done,
+            }
+        }
+        Err(Error::new(&CONFLICT, "the preview changes faster than it can be written").retry_after_ms(1000))
+    }
+
+    async fn try_ensure(&self, call: &Call, wanted: &WantedPreview, service: &ServiceFacts, source: &Source) -> Result<Environment> {
+        let subject = pull_subject(source);
+        let key = names::natural_key(&subject, &service.reference);
+        let before = self.store.living(&self.store.db, &key).await?;
+        let head = head_of(self.world.sources.read(source).await, wanted)?;
+        let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
+            Begun::Replay(answer) => return Ok(answer),
+            Begun::Fresh(mutation) => mutation,
+        };
+        let now = self.store.living(mutation.tx(), &key).await?;
+        if now.as_ref().map(|env| (&env.uid, env.version)) != before.as_ref().map(|env| (&env.uid, env.version)) {
+            return Err(Error::new(&CONFLICT, "the preview changed while the pull request was read"));
+        }
+        let env = match now {
+            Some(env) => self.renew(&mut mutation, env, &head, &wanted.images).await?,
+            None => {
+                let tombstone = self.store.tombstone(mutation.tx(), &key).await?;
+                if tombstone.is_some_and(|last| !preview::may_live_again(&last, &head, Wish::Asked)) {
+                    return Err(Error::new(&PREVIEW_ENDED, "the preview of this pull request was deleted"));
+                }
+                let spec = first_spec(source, &head, wanted.images.clone());
+                let beginning = pull_beginning(&subject, service, spec);
+                let env = self.conceive(mutation.tx(), beginning).await?;
+                self.begin_life(mutation.tx(), &env).await?;
+                env
+            }
+        };
+        if wanted.validate_only {
+            return Ok(env);
+        }
+        let fields = ["source", "images"];
+        mutation.commit(&env, Change { resource: &env.name(), uid: &env.uid, fields: &fields }).await?;
+        Ok(env)
+    }
+
+    async fn renew(
+        &self,
+        mutation: &mut Mutation,
+        mut env: Environment,
+        head: &Head,
+        images: &BTreeMap<String, String>,
+    ) -> Result<Environment> {
+        if env.retire.is_some() {
+            return Err(Error::new(&ENVIRONMENT_DELETING, format!("{} is being torn down", env.name())).retry_after_ms(2000));
+        }
+        let before = env.clone();
+        let mut spec = crate::model::step::wanted(&env, head);
+        if !images.is_empty() {
+            spec.images.clone_from(images);
+        }
+        if env.want(spec, self.now_us()) {
+            self.save(mutation.tx(), &before, &mut env).await?;
+        }
+        Ok(env)
+    }
+
+    /// Deletes the preview of a pull request; it must be reopened to get another one.
+    pub async fn delete_preview(&self, call: &Call, service: &str, pull_request: i64, etag: &str) -> Result<Environment> {
+        let service = self.service(call, service, Tier::Development.word()).await?;
+        let source = self.pull_source(&service, pull_request).await?;
+        let key = names::natural_key(&pull_subject(&source), &service.reference);
+        let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
+            Begun::Replay(answer) => return Ok(answer),
+            Begun::Fresh(mutation) => mutation,
+        };
+        let name = format!("preview of pull request {pull_request} of {}", service.reference);
+        let Some(found) = self.store.living(mutation.tx(), &key).await? else { return Err(missing(&name)) };
+        let mut env = check(call, Some(found), &name)?;
+        check_etag(&env, etag)?;
+        let (before, now_us) = (env.clone(), self.now_us());
+        if env.end(RetireReason::Requested, &call.caller.principal, now_us, now_us) {
+            self.save(mutation.tx(), &before, &mut env).await?;
+        }
+        mutation.commit(&env, Change { resource: &env.name(), uid: &env.uid, fields: &["state"] }).await?;
+        Ok(env)
+    }
+
+    /// The source of a pull request in the service's repository.
+    async fn pull_source(&self, service: &ServiceFacts, number: i64) -> Result<Source> {
+        Ok(Source { pull_request: Some(number), ..self.service_source(service).await? })
+    }
+
+    /// The repository of a service, without a branch or pull request.
+    pub(super) async fn service_source(&self, service: &ServiceFacts) -> Result<Source> {
+        let unknown = || {
+            let text = format!("no repository is known of {}", service.reference);
+            Error::new(&SERVICE_WITHOUT_REPOSITORY, text).resource("slipway.dev/Entity", &service.reference)
+        };
+        if service.scm.is_empty() || service.repository.is_empty() {
+            return Err(unknown());
+        }
+        let found = self.world.sources.repository(&service.scm, &service.repository).await?.ok_or_else(unknown)?;
+        Ok(Source {
+            scm: service.scm.clone(),
+            repository: found.name,
+            repository_id: found.id,
+            folder: service.folder.trim_matches('/').to_owned(),
+            ..Source::default()
+        })
+    }
+}
+
+/// Every reference that is not pinned, at once.
+pub(super) fn check_images(images: &BTreeMap<String, String>) -> Result<()> {
+    let mut v = Violations::new();
+    for (name, reference) in images {
+        let rule = "must be <repository>@sha256:<64 hex>; tags are never deployed";
+        v.check(values::pinned(reference).is_ok(), format!("images[{name}]"), rule);
+    }
+    v.finish()
+}
+
+/// The head, if the SCM shows the commit that was named.
+fn head_of(reading: Reading, wanted: &WantedPreview) -> Result<Head> {
+    let head = match reading {
+        Reading::Open(head) => head,
+        Reading::Unknown { reason: "PULL_REQUEST_UNKNOWN", message } => return Err(Error::new(&PULL_REQUEST_UNKNOWN, message)),
+        Reading::Unknown { message, .. } => return Err(Error::new(&SCM_UNREACHABLE, message).retry_after_ms(5000)),
+        Reading::Ended { reason, .. } => {
+            let text = format!("pull request {} ended: {}", wanted.pull_request, reason.word());
+            return Err(Error::new(&PULL_REQUEST_ENDED, text).meta("state", reason.word()));
+        }
+        Reading::Fixed => return Err(Error::internal("a pull request is never fixed")),
+    };
+    if head.head_sha != wanted.head_sha {
+        let text = format!("pull request {} is at {}", wanted.pull_request, head.head_sha);
+        let error = Error::new(&STALE_COMMIT, text).meta("head_sha", &head.head_sha).meta("named_sha", &wanted.head_sha);
+        return Err(error.precondition("STALE_COMMIT", format!("pull request {}", wanted.pull_request), "build the present head"));
+    }
+    match preview::unwanted(&head, true) {
+        None => Ok(head),
+        Some(reason) => {
+            let text = format!("pull request {} gets no preview: {}", wanted.pull_request, reason.word());
+            Err(Error::new(&PREVIEW_DISABLED, text).meta("cause", reason.word()))
+        }
+    }
+}
+
+/// What the names of a pull request's preview are made of.
+pub(super) fn pull_subject(source: &Source) -> Subject {
+    let repository = format!("{}/{}", source.scm, source.repository_id);
+    Subject::PullRequest { repository, number: source.pull_request.unwrap_or(0) }
+}
+
+/// The first spec of a life.
+pub(super) fn first_spec(source: &Source, head: &Head, images: BTreeMap<String, String>) -> Spec {
+    let source = Source {
+        repository: head.repository.clone(),
+        branch: head.branch.clone(),
+        head_sha: head.head_sha.clone(),
+        base_sha: head.base_sha.clone(),
+        fork: head.fork,
+        ..source.clone()
+    };
+    Spec { source, images, ttl_us: None, config: head.config.clone() }
+}
+
+/// What a preview's life is made of.
+pub(super) fn pull_beginning<'a>(subject: &'a Subject, service: &'a ServiceFacts, spec: Spec) -> Beginning<'a> {
+    Beginning { subject, kind: Kind::PullRequest, tier: Tier::Development, service, cluster: "", label: "", user: "", spec }
+}

@@ -1,0 +1,154 @@
+//! What the environment service is told when it starts.
+//!
+//! Owns fields, units and defaults. Refuses values that could only fail later.
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Deserialize;
+use slipway_kit::{
+    db::DbConfig,
+    error::{Result, Violations},
+    scm::ScmConfig,
+};
+
+use crate::model::{guardrails::Profile, layout::Gateway, tier::Tier};
+
+/// Configuration of the environment service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the data is.
+    pub database: DbConfig,
+    /// SCM connections by id.
+    pub scm: BTreeMap<String, ScmConfig>,
+    /// Directory of the GitOps repositories, `<cluster>.git` each; made if missing.
+    pub gitops_root: PathBuf,
+    /// Absolute path of helm; SLIPWAY_HELM or PATH if left out.
+    #[serde(default)]
+    pub helm: Option<PathBuf>,
+    /// Absolute path of git; SLIPWAY_GIT or PATH if left out.
+    #[serde(default)]
+    pub git: Option<PathBuf>,
+    /// Clusters that manifests are published for; the first is the default.
+    #[serde(default = "clusters")]
+    pub clusters: Vec<String>,
+    /// Domain that hosts of environments are one label below.
+    #[serde(default = "domain")]
+    pub preview_domain: String,
+    /// `http` or `https`, for the addresses that are shown.
+    #[serde(default = "scheme")]
+    pub preview_scheme: String,
+    /// The Gateway that routes are attached to.
+    #[serde(default)]
+    pub gateway: Gateway,
+    /// Registries, or parts of them, that images may come from; any if empty.
+    #[serde(default)]
+    pub image_registries: Vec<String>,
+    /// Numbers of the guard rails by tier, where they differ from the built-in ones.
+    #[serde(default)]
+    pub profiles: BTreeMap<Tier, Profile>,
+    /// Environments worked on at one time.
+    #[serde(default = "workers")]
+    pub workers: usize,
+}
+
+fn clusters() -> Vec<String> {
+    vec!["local".to_owned()]
+}
+
+fn domain() -> String {
+    "preview.localhost".to_owned()
+}
+
+fn scheme() -> String {
+    "http".to_owned()
+}
+
+fn workers() -> usize {
+    4
+}
+
+impl Config {
+    /// Defaults around what has none.
+    pub fn new(database: DbConfig, scm: BTreeMap<String, ScmConfig>, gitops_root: PathBuf) -> Self {
+        Self {
+            database,
+            scm,
+            gitops_root,
+            helm: None,
+            git: None,
+            clusters: clusters(),
+            preview_domain: domain(),
+            preview_scheme: scheme(),
+            gateway: Gateway::default(),
+            image_registries: Vec::new(),
+            profiles: BTreeMap::new(),
+            workers: workers(),
+        }
+    }
+
+    /// Every broken rule at once.
+    ///
+    /// # Errors
+    /// INVALID_FIELD.
+    pub fn validate(&self) -> Result<()> {
+        let mut v = Violations::new();
+        let label = |text: &str| {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            !text.is_empty() && text.len() <= 63 && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-')
+        };
+        v.check(!self.clusters.is_empty(), "clusters", "at least one");
+        for (at, cluster) in self.clusters.iter().enumerate() {
+            v.check(label(cluster), format!("clusters[{at}]"), "must be a DNS label");
+        }
+        v.check(self.preview_domain.split('.').all(label), "preview_domain", "must be a domain");
+        v.check(matches!(self.preview_scheme.as_str(), "http" | "https"), "preview_scheme", "http or https");
+        v.check((1..=64).contains(&self.workers), "workers", "1 to 64");
+        v.finish()
+    }
+
+    /// What the decisions need of it.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            clusters: self.clusters.clone(),
+            domain: self.preview_domain.clone(),
+            scheme: self.preview_scheme.clone(),
+            gateway: self.gateway.clone(),
+            registries: self.image_registries.clone(),
+            profiles: self.profiles.clone(),
+        }
+    }
+}
+
+/// The platform around environments.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// Clusters; the first is the default.
+    pub clusters: Vec<String>,
+    /// Domain of the hosts.
+    pub domain: String,
+    /// Scheme of the addresses.
+    pub scheme: String,
+    /// The Gateway.
+    pub gateway: Gateway,
+    /// Registries that images may come from.
+    pub registries: Vec<String>,
+    /// Guard rails that differ from the built-in ones.
+    pub profiles: BTreeMap<Tier, Profile>,
+}
+
+impl Platform {
+    /// The reserved host of a label.
+    pub fn host(&self, label_id: &str) -> String {
+        format!("{label_id}.{}", self.domain)
+    }
+
+    /// The address of a label.
+    pub fn url(&self, label_id: &str) -> String {
+        format!("{}://{}", self.scheme, self.host(label_id))
+    }
+
+    /// The guard rails of a tier.
+    pub fn profile(&self, tier: Tier) -> Profile {
+        self.profiles.get(&tier).cloned().unwrap_or_else(|| Profile::of(tier))
+    }
+}

@@ -1,0 +1,20 @@
+//! What callers of the environment service read when something does not go.
+//!
+//! Owns this service's reasons. Refuses to word internals: those stay in the log.
+slipway_kit::reasons! {
+    STALE_COMMIT: FailedPrecondition, "The pull request has another head than the one named.", "Read the head in the metadata; a newer run deploys it.";
+    PULL_REQUEST_ENDED: FailedPrecondition, "The pull request is closed or merged, or its branch is gone.", "Reopen the pull request, or open another one.";
+    PREVIEW_ENDED: FailedPrecondition, "The preview of this pull request was deleted and ending is sticky.", "Reopen the pull request to get a new one.";
+    PREVIEW_DISABLED: FailedPrecondition, "The service's configuration gives this pull request no preview.", "Change `.slipway/environments.yaml`, or set the label it asks for.";
+    ENVIRONMENT_DELETING: FailedPrecondition, "The environment is being torn down.", "Wait until it is deleted, then create it again.";
+    SERVICE_WITHOUT_REPOSITORY: FailedPrecondition, "The catalog knows no repository of the service on a connection of this platform.", "Set the source annotation of the service in its catalog-info.yaml.";
+    SCM_UNKNOWN: FailedPrecondition, "There is no SCM connection of that name.", "Configure the connection, or correct the service's source.";
+    SCM_UNREACHABLE: Unavailable, "The source provider gives no usable answer.", "Repeat with the same request id later; nothing was changed.";
+    BRANCH_UNKNOWN: NotFound, "The service's repository has no such branch.", "Push the branch first, or correct its name.";
+    CLUSTER_UNKNOWN: NotFound, "There is no cluster of that name.", "Use a configured cluster, or leave it out.";
+    TTL_TOO_LONG: InvalidArgument, "The time to live is above the cap of the tier.", "Ask for at most the cap in the message; extend it later.";
+    NEEDS_PERSON: FailedPrecondition, "Only a person can do this, not a pipeline or a service.", "Sign in as yourself and repeat.";
+    DELETE_NOT_OPEN: FailedPrecondition, "No deletion of this environment waits for confirmation, or its time is over.", "Call DeleteEnvironment and confirm with its token within 15 minutes.";
+    CONFIRMED_ALREADY: FailedPrecondition, "The same person cannot confirm twice.", "Let another person of the tier's approvers confirm.";
+    SUPERSEDED: Aborted, "A newer generation, or the end of this environment, was written already.", "Nothing; the newer one stands.";
+}

@@ -1,0 +1,55 @@
+//! Work beside the reconcile loop: looking at pull requests, polling connections, dropping what is kept long enough.
+//!
+//! Owns the translation from queue items to verbs. Refuses to decide anything.
+use std::time::Duration;
+
+use async_trait::async_trait;
+use slipway_kit::{
+    error::Result,
+    worker::{Claim, Handler, Next},
+};
+
+use crate::app::App;
+
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+/// How often a look at an ending life is repeated.
+const ENDING_EVERY: Duration = Duration::from_secs(2);
+
+/// Looks at one pull request.
+pub struct PullRequests(pub App);
+
+#[async_trait]
+impl Handler for PullRequests {
+    async fn handle(&self, claim: &Claim) -> Result<Next> {
+        let mut parts = claim.id.splitn(3, '/');
+        let (scm, repository, number) = (parts.next(), parts.next(), parts.next().and_then(|n| n.parse().ok()));
+        let (Some(scm), Some(repository), Some(number)) = (scm, repository, number) else { return Ok(Next::Done) };
+        match self.0.look(scm, repository, number).await {
+            Err(error) if error.is(&crate::error::ENVIRONMENT_DELETING) => Ok(Next::After(ENDING_EVERY)),
+            done => done.map(|()| Next::Done),
+        }
+    }
+}
+
+/// Looks through one connection.
+pub struct Polls(pub App);
+
+#[async_trait]
+impl Handler for Polls {
+    async fn handle(&self, claim: &Claim) -> Result<Next> {
+        self.0.poll(&claim.id).await?;
+        let every_us = self.0.world.sources.poll_us(&claim.id).max(1_000_000);
+        Ok(Next::After(Duration::from_micros(every_us.unsigned_abs())))
+    }
+}
+
+/// Drops what is kept long enough.
+pub struct Purges(pub App);
+
+#[async_trait]
+impl Handler for Purges {
+    async fn handle(&self, _: &Claim) -> Result<Next> {
+        self.0.purge().await?;
+        Ok(Next::After(PURGE_EVERY))
+    }
+}

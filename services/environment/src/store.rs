@@ -1,0 +1,32 @@
+//! All SQL of the environment service.
+//!
+//! Owns rows and their uniqueness. Refuses decisions: a lost race is told as ALREADY_EXISTS or CONFLICT.
+mod deletions;
+mod environments;
+mod receipts;
+
+
+use slipway_kit::db::Db;
+
+pub use deletions::OpenDeletion;
+pub use environments::{FILTER, ListQuery, new_uid};
+pub use receipts::After;
+
+/// The service's migrations.
+pub fn migrations() -> slipway_kit::db::Migrations {
+    slipway_kit::migrations!("../../migrations/environment")
+}
+
+/// The store; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    /// The database.
+    pub db: Db,
+}
+
+impl Store {
+    /// A store on an open, migrated database.
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+}

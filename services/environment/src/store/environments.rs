@@ -1,0 +1,310 @@
+//! Rows of environments, their reserved hosts, tombstones and renders.
+//!
+//! Owns conditional writes: a version that moved is CONFLICT. Refuses to forget a host: it stays with its key.
+use slipway_kit::{
+    args,
+    authz::Visible,
+    db::{Exec, Row, Tx, Value},
+    error::{CONFLICT, Error, Result},
+    filter::{Field, Filter, Kind},
+    id,
+    page::{Cursor, OrderBy},
+};
+
+use super::Store;
+use crate::model::{
+    environment::Environment,
+    names::{self, Subject},
+    preview::Tombstone,
+};
+
+/// Fields of filters, as the contract names them.
+pub const FILTER: &[Field] = &[
+    Field { name: "service", column: "service", kind: Kind::Text },
+    Field { name: "owner", column: "owner", kind: Kind::Text },
+    Field { name: "cluster", column: "cluster", kind: Kind::Text },
+    Field { name: "user", column: "user_ref", kind: Kind::Text },
+    Field {
+        name: "kind",
+        column: "kind",
+        kind: Kind::Words(&[
+            ("PERSONAL", "personal"),
+            ("BRANCH", "branch"),
+            ("PULL_REQUEST", "pull_request"),
+            ("LONG_LIVED", "long_lived"),
+        ]),
+    },
+    Field {
+        name: "tier",
+        column: "tier",
+        kind: Kind::Words(&[("DEVELOPMENT", "development"), ("STAGING", "staging"), ("PRODUCTION", "production")]),
+    },
+    Field {
+        name: "state",
+        column: "state",
+        kind: Kind::Words(&[
+            ("PENDING", "PENDING"),
+            ("AWAITING_APPROVAL", "AWAITING_APPROVAL"),
+            ("PROVISIONING", "PROVISIONING"),
+            ("DEPLOYING", "DEPLOYING"),
+            ("PUBLISHED", "PUBLISHED"),
+            ("FAILED", "FAILED"),
+            ("DELETING", "DELETING"),
+            ("DELETE_BLOCKED", "DELETE_BLOCKED"),
+            ("DELETED", "DELETED"),
+        ]),
+    },
+    Field { name: "create_time", column: "created_us", kind: Kind::Time },
+];
+
+/// A question for a list.
+pub struct ListQuery<'a> {
+    /// Rows the caller may see.
+    pub visible: Visible,
+    /// The filter.
+    pub filter: &'a Filter,
+    /// Order.
+    pub order: &'a OrderBy,
+    /// Where the page starts.
+    pub cursor: Option<&'a Cursor>,
+    /// Most rows.
+    pub limit: usize,
+    /// Deleted lives too.
+    pub show_deleted: bool,
+}
+
+impl Store {
+    /// Adds a life.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS if its key, label or namespace has a living one.
+    pub async fn insert(&self, tx: &mut Tx, env: &Environment) -> Result<()> {
+        let sql = "INSERT INTO environments (uid, label_id, natural_key, kind, tier, service, service_uid, owner, user_ref, cluster, \
+                   namespace, scm, repository_id, branch, state, version, source_ended_us, created_us, updated_us, deleted_us, body) \
+                   VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)";
+        let source = &env.spec.source;
+        let binds = args![
+            &env.uid,
+            &env.label_id,
+            &env.key,
+            env.kind.word(),
+            env.tier.word(),
+            &env.service,
+            &env.service_uid,
+            &env.owner,
+            &env.user,
+            &env.cluster,
+            &env.namespace,
+            &source.scm,
+            &source.repository_id,
+            &source.branch,
+            env.state().word(),
+            env.version,
+            source_ended_us(env),
+            env.created_us,
+            env.updated_us,
+            env.deleted_us.unwrap_or(0),
+            body(env)?,
+        ];
+        tx.execute(sql, binds).await.map(drop)
+    }
+
+    /// Replaces a life if it still has the version it was read with.
+    ///
+    /// # Errors
+    /// CONFLICT if it moved.
+    pub async fn update(&self, tx: &mut Tx, env: &Environment, read_version: i64) -> Result<()> {
+        let sql = "UPDATE environments SET branch = $1, state = $2, version = $3, source_ended_us = $4, updated_us = $5, \
+                   deleted_us = $6, body = $7 WHERE uid = $8 AND version = $9";
+        let binds = args![
+            &env.spec.source.branch,
+            env.state().word(),
+            env.version,
+            source_ended_us(env),
+            env.updated_us,
+            env.deleted_us.unwrap_or(0),
+            body(env)?,
+            &env.uid,
+            read_version,
+        ];
+        if tx.execute(sql, binds).await? == 1 {
+            return Ok(());
+        }
+        Err(Error::new(&CONFLICT, format!("environments/{} changed meanwhile", env.label_id)))
+    }
+
+    /// A life by its uid.
+    pub async fn by_uid(&self, exec: impl Into<Exec<'_>>, uid: &str) -> Result<Option<Environment>> {
+        one(exec, "SELECT body FROM environments WHERE uid = $1", args![uid]).await
+    }
+
+    /// The living environment of that label, else its last life.
+    pub async fn by_label(&self, exec: impl Into<Exec<'_>>, label_id: &str) -> Result<Option<Environment>> {
+        let sql = "SELECT body FROM environments WHERE label_id = $1 \
+                   ORDER BY (CASE WHEN deleted_us = 0 THEN 0 ELSE 1 END), created_us DESC LIMIT 1";
+        one(exec, sql, args![label_id]).await
+    }
+
+    /// The living environment of a key.
+    pub async fn living(&self, exec: impl Into<Exec<'_>>, key: &str) -> Result<Option<Environment>> {
+        one(exec, "SELECT body FROM environments WHERE natural_key = $1 AND deleted_us = 0", args![key]).await
+    }
+
+    /// Uids of living environments that show a branch of a repository.
+    pub async fn on_branch(&self, exec: impl Into<Exec<'_>>, scm: &str, repository_id: &str, branch: &str) -> Result<Vec<String>> {
+        let sql = "SELECT uid FROM environments WHERE scm = $1 AND repository_id = $2 AND branch = $3 AND deleted_us = 0";
+        uids(exec, sql, args![scm, repository_id, branch]).await
+    }
+
+    /// Uids of living environments of a service in a tier.
+    pub async fn of_service(&self, exec: impl Into<Exec<'_>>, service: &str, tier: &str) -> Result<Vec<String>> {
+        let sql = "SELECT uid FROM environments WHERE service = $1 AND tier = $2 AND deleted_us = 0";
+        uids(exec, sql, args![service, tier]).await
+    }
+
+    /// Uids of every living environment, for the first look after a start.
+    pub async fn all_living(&self) -> Result<Vec<String>> {
+        uids(&self.db, "SELECT uid FROM environments WHERE deleted_us = 0 ORDER BY uid", args![]).await
+    }
+
+    /// How many environments of a connection the source ended since then, and how many live.
+    pub async fn endings(&self, scm: &str, since_us: i64) -> Result<(i64, i64)> {
+        let sql = "SELECT COALESCE(SUM(CASE WHEN source_ended_us >= $2 THEN 1 ELSE 0 END), 0) AS ended, \
+                   COALESCE(SUM(CASE WHEN source_ended_us = 0 AND deleted_us = 0 THEN 1 ELSE 0 END), 0) AS living \
+                   FROM environments WHERE scm = $1";
+        let row = self.db.fetch_one(&as_ints(sql), args![scm, since_us]).await?;
+        Ok((row.int("ended")?, row.int("living")?))
+    }
+
+    /// A page of a list, one row more than asked for if there is one, and the rows' cursors.
+    pub async fn list(&self, query: &ListQuery<'_>) -> Result<Vec<(Environment, Cursor)>> {
+        let (condition, mut binds) = condition(query)?;
+        let (after, values) = query.order.after(query.cursor, binds.len() + 1)?;
+        binds.extend(values);
+        binds.push(Value::from(query.limit + 1));
+        let sql = format!(
+            "SELECT body{} FROM environments WHERE {condition} AND {after} ORDER BY {} LIMIT ${}",
+            query.order.columns(),
+            query.order.sql(),
+            binds.len()
+        );
+        let rows = self.db.fetch_all(&sql, binds).await?;
+        rows.iter().map(|row| Ok((row.json("body")?, query.order.cursor(row)?))).collect()
+    }
+
+    /// Number of matches, counted up to `most`.
+    pub async fn count(&self, query: &ListQuery<'_>, most: i64) -> Result<i64> {
+        let (condition, mut binds) = condition(query)?;
+        binds.push(Value::from(most));
+        let sql = format!(
+            "SELECT COUNT(*) AS n FROM (SELECT uid FROM environments WHERE {condition} LIMIT ${}) AS matches",
+            binds.len()
+        );
+        self.db.fetch_one(&sql, binds).await?.int("n")
+    }
+
+    /// The host label of a key: the one it has, or the first free one, reserved for ever (ENV-6).
+    ///
+    /// # Errors
+    /// CONFLICT if both names are taken by other keys.
+    pub async fn reserve_host(&self, tx: &mut Tx, subject: &Subject, service: &str, uid: &str, now_us: i64) -> Result<String> {
+        let key = names::natural_key(subject, service);
+        let tries = [names::host_label(subject, service), names::host_label_on_clash(subject, service, uid)];
+        for label in &tries {
+            let sql = "SELECT label_id FROM hosts WHERE natural_key = $1";
+            if let Some(row) = tx.fetch_optional(sql, args![&key]).await? {
+                return row.text("label_id");
+            }
+            let sql = "INSERT INTO hosts (label_id, natural_key, reserved_us) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            tx.execute(sql, args![label, &key, now_us]).await?;
+        }
+        match tx.fetch_optional("SELECT label_id FROM hosts WHERE natural_key = $1", args![&key]).await? {
+            Some(row) => row.text("label_id"),
+            None => Err(Error::new(&CONFLICT, format!("the host {} is taken", tries[0]))),
+        }
+    }
+
+    /// The first free namespace (ENV-5); the unique index has the last word.
+    pub async fn free_namespace(&self, tx: &mut Tx, subject: &Subject, service: &str, uid: &str) -> Result<String> {
+        let tries = names::namespaces(subject, service, uid);
+        for name in &tries {
+            let sql = "SELECT uid FROM environments WHERE namespace = $1 AND deleted_us = 0";
+            if tx.fetch_optional(sql, args![name]).await?.is_none() {
+                return Ok(name.clone());
+            }
+        }
+        Err(Error::new(&CONFLICT, format!("the namespaces {} are taken", tries.join(", "))))
+    }
+
+    /// What remains of the last life under a key.
+    pub async fn tombstone(&self, exec: impl Into<Exec<'_>>, key: &str) -> Result<Option<Tombstone>> {
+        let row = exec.into().fetch_optional("SELECT body FROM tombstones WHERE natural_key = $1", args![key]).await?;
+        row.map(|row| row.json("body")).transpose()
+    }
+
+    /// Sets what remains of a life.
+    pub async fn bury(&self, tx: &mut Tx, key: &str, tombstone: &Tombstone) -> Result<()> {
+        let sql = "INSERT INTO tombstones (natural_key, body) VALUES ($1, $2) \
+                   ON CONFLICT (natural_key) DO UPDATE SET body = excluded.body";
+        let body = serde_json::to_string(tombstone).map_err(Error::internal)?;
+        tx.execute(sql, args![key, body]).await.map(drop)
+    }
+
+    /// Keeps the files of a generation until they are published.
+    pub async fn keep_render(&self, tx: &mut Tx, uid: &str, generation: i64, files: &[(String, String)]) -> Result<()> {
+        let sql = "INSERT INTO renders (uid, generation, files) VALUES ($1, $2, $3) \
+                   ON CONFLICT (uid) DO UPDATE SET generation = excluded.generation, files = excluded.files";
+        let files = serde_json::to_string(files).map_err(Error::internal)?;
+        tx.execute(sql, args![uid, generation, files]).await.map(drop)
+    }
+
+    /// The files of a generation.
+    pub async fn render(&self, uid: &str, generation: i64) -> Result<Option<Vec<(String, String)>>> {
+        let sql = "SELECT files FROM renders WHERE uid = $1 AND generation = $2";
+        self.db.fetch_optional(sql, args![uid, generation]).await?.map(|row| row.json("files")).transpose()
+    }
+
+    /// Forgets the files of a life.
+    pub async fn drop_render(&self, tx: &mut Tx, uid: &str) -> Result<()> {
+        tx.execute("DELETE FROM renders WHERE uid = $1", args![uid]).await.map(drop)
+    }
+
+    /// Forgets lives that ended before an instant.
+    pub async fn purge_deleted(&self, before_us: i64) -> Result<u64> {
+        self.db.execute("DELETE FROM environments WHERE deleted_us > 0 AND deleted_us < $1", args![before_us]).await
+    }
+}
+
+fn source_ended_us(env: &Environment) -> i64 {
+    env.retire.as_ref().filter(|r| r.reason.is_by_source()).map_or(0, |r| r.decided_us)
+}
+
+fn body(env: &Environment) -> Result<String> {
+    serde_json::to_string(env).map_err(Error::internal)
+}
+
+/// Sums are wider than BIGINT on one engine.
+fn as_ints(sql: &str) -> String {
+    sql.replace("COALESCE(SUM(", "CAST(COALESCE(SUM(").replace(", 0) AS", ", 0) AS BIGINT) AS")
+}
+
+fn condition(query: &ListQuery<'_>) -> Result<(String, Vec<Value>)> {
+    let (visible, mut binds) = query.visible.sql("owner", 1);
+    let (filter, values) = query.filter.sql(FILTER, binds.len() + 1)?;
+    binds.extend(values);
+    let living = if query.show_deleted { "1 = 1" } else { "deleted_us = 0" };
+    Ok((format!("{visible} AND {filter} AND {living}"), binds))
+}
+
+async fn one(exec: impl Into<Exec<'_>>, sql: &str, binds: Vec<Value>) -> Result<Option<Environment>> {
+    exec.into().fetch_optional(sql, binds).await?.map(|row: Row| row.json("body")).transpose()
+}
+
+async fn uids(exec: impl Into<Exec<'_>>, sql: &str, binds: Vec<Value>) -> Result<Vec<String>> {
+    exec.into().fetch_all(sql, binds).await?.iter().map(|row| row.text("uid")).collect()
+}
+
+/// A fresh UUIDv4 for a life.
+pub fn new_uid() -> String {
+    id::uuid4()
+}
