@@ -14,12 +14,12 @@ use std::sync::Arc;
 use slipway_kit::{
     authz::Facts,
     clock::Clock,
-    db::Tx,
+    db::{Db, Tx},
     error::{Error, Result, SERVICE_UNKNOWN},
     journal,
     mutation::{Begun, Mutation},
     page::Sealer,
-    serve::Call,
+    serve::{Call, Shutdown},
     worker,
 };
 
@@ -54,12 +54,23 @@ pub struct App {
     pub(crate) platform: Arc<Platform>,
     pub(crate) clock: Clock,
     pub(crate) sealer: Sealer,
+    drain: Shutdown,
 }
 
 impl App {
     /// The verbs over a store and a world.
     pub fn new(store: Store, world: World, platform: Platform, clock: Clock, sealer: Sealer) -> Self {
-        Self { store, world, platform: Arc::new(platform), clock, sealer }
+        Self { store, world, platform: Arc::new(platform), clock, sealer, drain: Shutdown::new() }
+    }
+
+    /// The service's database.
+    pub fn db(&self) -> &Db {
+        &self.store.db
+    }
+
+    /// Ends the streams that watch.
+    pub fn drain(&self) {
+        self.drain.begin();
     }
 
     /// What the answers are rendered with.

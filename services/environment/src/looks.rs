@@ -4,16 +4,30 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{FutureExt as _, future::BoxFuture};
 use slipway_kit::{
+    db::Tx,
     error::Result,
+    journal::Stored,
     worker::{Claim, Handler, Next},
 };
 
-use crate::app::App;
+use crate::{app::App, wire};
 
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 /// How often a look at an ending life is repeated.
 const ENDING_EVERY: Duration = Duration::from_secs(2);
+
+/// Takes one event of the secrets service.
+pub fn apply_binding<'a>(app: App, tx: &'a mut Tx, event: &'a Stored) -> BoxFuture<'a, Result<()>> {
+    async move {
+        match wire::event::binding(event)? {
+            Some(change) => app.rebind(tx, &change).await,
+            None => Ok(()),
+        }
+    }
+    .boxed()
+}
 
 /// Looks at one pull request.
 pub struct PullRequests(pub App);

@@ -11,7 +11,7 @@ use slipway_kit::{
     filter::{self, Filter},
     journal::{self, Position, Stored},
     page::OrderBy,
-    serve::{Call, Shutdown},
+    serve::Call,
 };
 
 use super::App;
@@ -100,7 +100,7 @@ impl App {
                 yield Change::Synced(watcher.token(start.seq));
             }
             let mut seq = start.seq;
-            let mut events = Box::pin(journal::follow(&watcher.app.store.db, seq, Shutdown::new()));
+            let mut events = Box::pin(journal::follow(&watcher.app.store.db, seq, watcher.app.drain.clone()));
             loop {
                 match tokio::time::timeout(BOOKMARK_EVERY, events.next()).await {
                     Ok(Some(event)) => {

@@ -39,7 +39,7 @@ impl Store {
     pub async fn receipts(&self, visible: &Visible, service: &str, after: Option<&After>, limit: usize) -> Result<Vec<Receipt>> {
         let (visible, mut binds) = visible.sql("owner", 1);
         let mut conditions = vec![visible];
-        let mut bind = |binds: &mut Vec<Value>, value: Value| {
+        let bind = |binds: &mut Vec<Value>, value: Value| {
             binds.push(value);
             format!("${}", binds.len())
         };
