@@ -1,0 +1,110 @@
+//! What the suites share: databases, a world in memory, callers, heads of pull requests.
+#![allow(dead_code, clippy::unwrap_used)]
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_environment::{
+    app::{App, WantedPreview},
+    config::Config as ServiceConfig,
+    model::{
+        config::Config,
+        preview::{Head, Reading},
+    },
+    store::{Store, migrations},
+    world::{World, fake::Fake},
+};
+use slipway_kit::{
+    caller::{Caller, CallerKind, Role},
+    clock::Clock,
+    db::scratch::{self, Scratch},
+    page::Sealer,
+    serve::Call,
+};
+
+pub const OWNER: &str = "group:default/shop";
+pub const SERVICE: &str = "component:default/payments";
+pub const REPOSITORY: &str = "100";
+
+pub async fn databases() -> Vec<Scratch> {
+    scratch::each(&migrations()).await
+}
+
+pub fn config(scratch: &Scratch) -> ServiceConfig {
+    ServiceConfig::new(scratch.config.clone(), BTreeMap::new(), std::path::PathBuf::from("/nowhere"))
+}
+
+pub async fn app_over(scratch: &Scratch, world: World, clock: Clock) -> App {
+    let sealer = Sealer::load(&scratch.db).await.unwrap();
+    App::new(Store::new(scratch.db.clone()), world, config(scratch).platform(), clock, sealer)
+}
+
+/// A world with one service, and the verbs over it.
+pub async fn shop(scratch: &Scratch) -> (Fake, App, Clock) {
+    let (fake, clock) = (Fake::default(), Clock::manual(1_800_000_000_000_000));
+    fake.add_service("payments", REPOSITORY, OWNER);
+    let app = app_over(scratch, fake.world(), clock.clone()).await;
+    (fake, app, clock)
+}
+
+pub fn caller(principal: &str, teams: &[(&str, Role)], roles: &[Role]) -> Caller {
+    Caller {
+        principal: principal.to_owned(),
+        kind: CallerKind::User,
+        credential: "tokens/test".to_owned(),
+        teams: teams.iter().map(|(team, role)| ((*team).to_owned(), *role)).collect(),
+        roles: roles.iter().copied().collect::<BTreeSet<_>>(),
+        ..Caller::anonymous()
+    }
+}
+
+pub fn ann() -> Caller {
+    caller("user:default/ann", &[(OWNER, Role::Developer)], &[])
+}
+
+pub fn stranger() -> Caller {
+    caller("user:default/eve", &[("group:default/other", Role::Developer)], &[])
+}
+
+pub fn method(name: &str) -> &'static str {
+    let service = if name.ends_with("Preview") { "PreviewService" } else { "EnvironmentService" };
+    Box::leak(format!("/slipway.environment.v1.{service}/{name}").into_boxed_str())
+}
+
+pub fn call(caller: Caller, name: &str) -> Call {
+    Call::for_test(caller, method(name))
+}
+
+pub fn sha(digit: u64) -> String {
+    format!("{digit:040x}")
+}
+
+pub fn head(sha_digit: u64, opened_us: i64) -> Head {
+    Head {
+        repository: "acme/payments".to_owned(),
+        branch: "feature".to_owned(),
+        head_sha: sha(sha_digit),
+        base_sha: sha(0),
+        fork: false,
+        draft: false,
+        labels: Vec::new(),
+        opened_us,
+        config: Ok(Config::default()),
+    }
+}
+
+pub fn open(sha_digit: u64) -> Reading {
+    Reading::Open(head(sha_digit, 1))
+}
+
+pub fn images() -> BTreeMap<String, String> {
+    BTreeMap::from([("app".to_owned(), format!("ghcr.io/acme/payments@sha256:{}", "b".repeat(64)))])
+}
+
+pub fn wanted(number: i64, sha_digit: u64) -> WantedPreview {
+    WantedPreview {
+        service: SERVICE.to_owned(),
+        pull_request: number,
+        head_sha: sha(sha_digit),
+        images: images(),
+        validate_only: false,
+    }
+}
