@@ -14,8 +14,8 @@ use slipway_environment::{
 use slipway_kit::{
     authz::Visible,
     error::{ALREADY_EXISTS, CONFLICT},
-    filter,
-    page::OrderBy,
+    filter::{self, Filter},
+    page::{Cursor, OrderBy},
 };
 
 fn numbered(n: i64) -> Environment {
@@ -80,6 +80,11 @@ async fn a_host_belongs_to_its_key_for_ever() {
     }
 }
 
+fn query<'a>(filter: &'a Filter, order: &'a OrderBy, cursor: Option<&'a Cursor>) -> ListQuery<'a> {
+    let visible = Visible::Owners(vec![support::OWNER.to_owned()]);
+    ListQuery { visible, filter, order, cursor, limit: 6, show_deleted: false }
+}
+
 #[tokio::test]
 async fn lists_show_what_is_visible_in_order_without_gaps() {
     for scratch in support::databases().await {
@@ -93,20 +98,11 @@ async fn lists_show_what_is_visible_in_order_without_gaps() {
         tx.commit().await.unwrap();
         let order = OrderBy::parse("", &[("create_time", "created_us")], "create_time desc", "uid").unwrap();
         let all = filter::parse("state = PENDING AND kind = PULL_REQUEST").unwrap();
-        let mut query = ListQuery {
-            visible: Visible::Owners(vec![support::OWNER.to_owned()]),
-            filter: &all,
-            order: &order,
-            cursor: None,
-            limit: 6,
-            show_deleted: false,
-        };
-        assert_eq!(store.count(&query, 1000).await.unwrap(), 20);
-        assert_eq!(store.count(&query, 3).await.unwrap(), 3);
+        assert_eq!(store.count(&query(&all, &order, None), 1000).await.unwrap(), 20);
+        assert_eq!(store.count(&query(&all, &order, None), 3).await.unwrap(), 3);
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
-            query.cursor = cursor.as_ref();
-            let page = store.list(&query).await.unwrap();
+            let page = store.list(&query(&all, &order, cursor.as_ref())).await.unwrap();
             let more = page.len() > 6;
             seen.extend(page.iter().take(6).map(|(env, _)| env.created_us));
             if !more {

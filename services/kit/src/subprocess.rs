@@ -91,6 +91,8 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// Address space in bytes; `None` for programs that reserve more than they use.
     pub address_space_bytes: Option<u64>,
+    /// Private writable memory in bytes, the limit that fits programs which reserve more than they use.
+    pub data_bytes: Option<u64>,
     /// Largest file it may write, in bytes.
     pub file_bytes: u64,
     /// Open files.
@@ -107,6 +109,7 @@ impl Default for Limits {
             wall: Duration::from_secs(30),
             cpu_seconds: 30,
             address_space_bytes: None,
+            data_bytes: None,
             file_bytes: 256 << 20,
             open_files: 512,
             processes: None,
@@ -306,6 +309,7 @@ fn limit_args(limits: &Limits) -> Vec<String> {
         format!("--nofile={}", limits.open_files),
     ];
     args.extend(limits.address_space_bytes.map(|n| format!("--as={n}")));
+    args.extend(limits.data_bytes.map(|n| format!("--data={n}")));
     args.extend(limits.processes.map(|n| format!("--nproc={n}")));
     args
 }

@@ -32,6 +32,8 @@ pub struct Folder {
     pub generation: i64,
     /// Files that stand there; none once removed.
     pub files: Vec<(String, String)>,
+    /// Files that the removal took away.
+    pub removed: Vec<String>,
     /// Commits by uid and generation; a removal is generation -1.
     pub commits: Vec<(String, i64)>,
 }
@@ -217,11 +219,11 @@ impl Outputs for Fake {
             if folder.uid != output.uid {
                 return Ok(nothing);
             }
-            let files: Vec<String> = folder.files.drain(..).map(|(name, _)| name).collect();
-            if !files.is_empty() {
+            if !folder.files.is_empty() {
+                folder.removed = folder.files.drain(..).map(|(name, _)| name).collect();
                 folder.commits.push((output.uid.to_owned(), -1));
             }
-            Ok(Landed { commit: format!("{}-removed", output.uid), files, ..nothing })
+            Ok(Landed { commit: format!("{}-removed", output.uid), files: folder.removed.clone(), ..nothing })
         })
     }
 }

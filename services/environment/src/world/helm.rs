@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Oldest helm that has no known way out of its chart (CVE-2025-55199).
-const VERSION_MIN: semver::Version = semver::Version::new(3, 18, 5);
+const VERSION_MIN: [u64; 3] = [3, 18, 5];
 /// Version of Kubernetes that charts are rendered for.
 const KUBE_VERSION: &str = "1.34.0";
 /// API groups beyond those of the version itself.
@@ -47,10 +47,9 @@ impl Helm {
     pub async fn open(tool: Tool, scms: BTreeMap<String, Scm>) -> Result<Self> {
         let helm = Self { tool, scms };
         let text = helm.run(None, &["version", "--template={{.Version}}"]).success().await?;
-        let text = String::from_utf8_lossy(&text).trim().trim_start_matches('v').to_owned();
-        let version = semver::Version::parse(&text).unwrap_or(semver::Version::new(0, 0, 0));
-        if version < VERSION_MIN {
-            return Err(Error::new(&TOOL_MISSING, format!("helm {VERSION_MIN} or newer is needed, found {text:?}")));
+        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        if version(&text) < VERSION_MIN {
+            return Err(Error::new(&TOOL_MISSING, format!("helm 3.18.5 or newer is needed, found {text:?}")));
         }
         Ok(helm)
     }
@@ -59,7 +58,9 @@ impl Helm {
         let limits = Limits {
             wall: std::time::Duration::from_secs(30),
             cpu_seconds: 10,
-            address_space_bytes: Some(512 << 20),
+            // Go reserves far more address space than it uses; what it may write to is what counts.
+            address_space_bytes: None,
+            data_bytes: Some(512 << 20),
             file_bytes: manifest::BYTES_MAX as u64,
             open_files: 256,
             processes: None,
@@ -94,8 +95,10 @@ impl Helm {
                 Ok(text) => Ok(Ok(text)),
                 Err(_) => Ok(fault("CHART_BROKEN", "The rendered text is not UTF-8.")),
             },
-            Ok(output) if output.code > 0 => Ok(fault("CHART_BROKEN", readable(&output.stderr, dir))),
-            // A signal: the limits of SAFE-60 ended it.
+            Ok(output) if output.code > 0 && !is_starved(&output.stderr) => {
+                Ok(fault("CHART_BROKEN", readable(&output.stderr, dir)))
+            }
+            // A signal, or a runtime without memory: the limits of SAFE-60 ended it.
             Ok(_) => Ok(fault("RENDER_LIMIT", "Rendering used more than 10 s of processor time or 512 MiB of memory.")),
             Err(error) if error.is(&TOOL_TIMEOUT) => Ok(fault("RENDER_LIMIT", "Rendering took longer than 30 s.")),
             Err(error) if error.is(&TOOL_OUTPUT_TOO_LARGE) => Ok(fault("RENDER_LIMIT", "The manifests are larger than 16 MiB.")),
@@ -106,6 +109,17 @@ impl Helm {
 
 fn fault<T>(reason: &'static str, message: impl Into<String>) -> std::result::Result<T, Fault> {
     Err(Fault { reason, message: message.into() })
+}
+
+/// The first three numbers of a version such as `v4.3` or `v3.18.5+g1`.
+fn version(text: &str) -> [u64; 3] {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    [0; 3].map(|_: u64| numbers.next().unwrap_or(0))
+}
+
+/// Whether the child's runtime could not get memory or threads.
+fn is_starved(stderr: &str) -> bool {
+    ["fatal error: ", "runtime: ", "runtime/cgo: "].iter().any(|start| stderr.starts_with(start))
 }
 
 /// Helm's message without paths of this machine.
