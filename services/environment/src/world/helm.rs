@@ -71,7 +71,6 @@ impl Helm {
             .limits(limits)
             .network(Network::None)
             .env("KUBECONFIG", "/dev/null")
-            .env("HELM_DRIVER", "memory")
             .env("HELM_NO_PLUGINS", "1")
             .env("GOMEMLIMIT", "400MiB")
             .env("GOMAXPROCS", "2");
