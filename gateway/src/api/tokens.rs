@@ -30,7 +30,8 @@ impl TokenService for TokenApi {
         let (call, r) = accept_change(r)?;
         let asked = r.token.unwrap_or_default();
         let ttl_us = r.ttl.as_ref().map(wire::span_us);
-        let new = NewToken { display_name: asked.display_name, scopes: wire::scopes(asked.scopes), ttl_us };
+        let owner = (!r.owner.is_empty()).then_some(r.owner);
+        let new = NewToken { display_name: asked.display_name, scopes: wire::scopes(asked.scopes), ttl_us, owner };
         let (token, plain) = self.0.create(&call, new).await?;
         let secret = plain.expose().to_owned();
         Ok(Response::new(pb::CreateTokenResponse { token: Some(wire::token(&token)), secret }))

@@ -46,6 +46,8 @@ pub struct NewToken {
     pub scopes: Vec<Scope>,
     /// Life in microseconds; the default if `None`.
     pub ttl_us: Option<i64>,
+    /// Whom it speaks for; the caller if `None`.
+    pub owner: Option<String>,
 }
 
 impl Tokens {
@@ -55,13 +57,13 @@ impl Tokens {
         Self { store, access, clock, key, lists }
     }
 
-    /// Makes a token for the caller.
+    /// Makes a token for the caller, or for another user if the caller administers the platform.
     ///
     /// # Errors
-    /// TOKEN_SCOPE_TOO_WIDE, and RESPONSE_NOT_REPLAYABLE for a repeat.
+    /// PERMISSION_DENIED for another user's, TOKEN_SCOPE_TOO_WIDE, and RESPONSE_NOT_REPLAYABLE for a repeat.
     pub async fn create(&self, call: &Call, new: NewToken) -> Result<(Token, PlainToken)> {
-        let me = call.caller.principal.as_str();
-        call.check(&Facts { subject: Some(me), ..Facts::default() })?;
+        let owner = new.owner.as_deref().unwrap_or(&call.caller.principal).to_owned();
+        call.check(&Facts { subject: Some(&owner), ..Facts::default() })?;
         if !scopes_within(&new.scopes, call.caller.scopes.as_deref()) {
             return Err(Error::new(&TOKEN_SCOPE_TOO_WIDE, "a token cannot make a token with more rights than its own"));
         }
@@ -71,7 +73,7 @@ impl Tokens {
         };
         let plain = mint();
         let life_us = new.ttl_us.unwrap_or(DEFAULT_LIFE_SECONDS * 1_000_000);
-        let token = described(&plain, new.display_name, me.to_owned(), new.scopes, self.clock.now_us(), life_us);
+        let token = described(&plain, new.display_name, owner, new.scopes, self.clock.now_us(), life_us);
         self.store.add_token(change.tx(), &token, &plain.keyed_hash(&self.key)).await?;
         let fields = ["display_name", "scopes", "expire_time"];
         change.commit_secret(audit::Change { resource: &token.name(), uid: &token.uid, fields: &fields }).await?;
