@@ -8,6 +8,7 @@ pub mod fact;
 pub mod failure;
 pub mod graph;
 pub mod measure;
+pub mod outcome;
 pub mod percentile;
 pub mod pipeline;
 pub mod repository;

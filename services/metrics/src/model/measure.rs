@@ -188,6 +188,11 @@ impl<'a> Measure<'a> {
         Measure { history, window, rules, failures, tracked_us }
     }
 
+    /// Since when the service is tracked: its enrolment or first deployment in any tier (MET-10).
+    pub fn tracked_us(&self) -> Option<i64> {
+        self.tracked_us
+    }
+
     fn of(&self, step: &Step) -> &'a Effective {
         &self.history.deployments[step.deployment]
     }
