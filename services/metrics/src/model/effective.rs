@@ -69,6 +69,7 @@ pub fn deployment(versions: &[Version<Deployment>]) -> Option<Effective> {
     let attempt = terminal().map(|v| v.fact.attempt).max()?;
     let mut current: Vec<&Version<Deployment>> = terminal().filter(|v| v.fact.attempt == attempt).collect();
     current.sort_by(|a, b| a.key.cmp(&b.key));
+    current.dedup_by(|a, b| a.key == b.key);
     let latest = &current.last()?.fact;
     let mut repositories: BTreeMap<&str, (&VersionKey, Vec<Part>)> = BTreeMap::new();
     for version in &current {

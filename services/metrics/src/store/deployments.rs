@@ -120,6 +120,6 @@ pub async fn page(db: &Db, service: &str, filter: &Filter, order: &OrderBy, afte
 /// Number of a service's deployments, counted up to `most`.
 pub async fn count(db: &Db, service: &str, filter: &Filter, most: i64) -> Result<i64> {
     let (wanted, binds) = filter.sql(FIELDS, 2)?;
-    let sql = format!("SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM deployments WHERE service = $1 AND {wanted} LIMIT {most}) AS some");
+    let sql = format!("SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM deployments WHERE service = $1 AND {wanted} LIMIT {most}) AS counted");
     db.fetch_one(&sql, std::iter::once(Value::from(service)).chain(binds).collect()).await?.int("n")
 }

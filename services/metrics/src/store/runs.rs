@@ -183,7 +183,7 @@ pub async fn page(db: &Db, filter: &Filter, order: &OrderBy, after: Option<&Curs
 /// Number of runs, counted up to `most`.
 pub async fn count(db: &Db, filter: &Filter, most: i64) -> Result<i64> {
     let (wanted, binds) = condition(filter, 1)?;
-    let sql = format!("SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM pipeline_runs r WHERE {wanted} LIMIT {most}) AS some");
+    let sql = format!("SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM pipeline_runs r WHERE {wanted} LIMIT {most}) AS counted");
     db.fetch_one(&sql, binds).await?.int("n")
 }
 

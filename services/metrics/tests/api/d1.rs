@@ -266,7 +266,7 @@ async fn the_included_items_reproduce_every_number() {
         assert_eq!(reasons, [("s1".into(), "NOT_PRODUCTION".into()), ("d2".into(), "FAILED_ATTEMPT".into())]);
         let failing = p.explain("checkout", pb::Metric::ChangeFailRate, w()).await.items;
         let of = |id: &str| failing.iter().find(|i| i.id == id).unwrap();
-        assert_eq!((of("d4").rule.as_str(), of("d4").evidence.clone()), ("c", vec!["incident:I1".to_owned(), "deployment:d5".to_owned()]));
+        assert_eq!((of("d4").rule.as_str(), of("d4").evidence.clone()), ("c", ["incident:I1", "deployment:d5", "deployment:d6"].map(str::to_owned).to_vec()));
         assert_eq!(of("I2").reason, "OUTSIDE_ATTRIBUTION_WINDOW");
     }
 }

@@ -215,8 +215,8 @@ pub fn reason(status: &Status) -> String {
 /// Fields named in the error details of an answer.
 pub fn fields(status: &Status) -> Vec<String> {
     use tonic_types::StatusExt as _;
-    let bad = status.get_details_bad_request().unwrap_or_default();
-    bad.field_violations.into_iter().map(|v| v.field).collect()
+    let bad = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    bad.into_iter().map(|v| v.field).collect()
 }
 
 pub fn event(key: &str, fact: pb::fact_event::Fact) -> pb::FactEvent {
