@@ -64,7 +64,8 @@ impl App {
     /// Canonical reference of a service that is known here or to the catalog; SERVICE_UNKNOWN otherwise.
     pub async fn service(&self, text: &str) -> Result<String> {
         let service = service_ref::canonical(text).ok_or_else(|| {
-            Error::new(&INVALID_FIELD, "invalid: service").violation("service", "must be a reference, as component:default/payments")
+            Error::new(&INVALID_FIELD, "invalid: service")
+                .violation("service", "must be a reference, as component:default/payments")
         })?;
         if services::get(&self.db, &service).await?.is_some_and(|s| s.known)
             || store::deployments::has_facts(&self.db, &service).await?

@@ -101,7 +101,8 @@ async fn located(tx: &mut Tx, mut rollout: Deployment) -> Result<Deployment> {
     let service = rollout.service.clone().unwrap_or_default();
     let known = services::get(tx, &service).await?;
     for part in &mut rollout.parts {
-        part.repository = known.as_ref().map(|s| s.repository.clone()).filter(|r| !r.is_empty()).unwrap_or_else(|| service.clone());
+        part.repository =
+            known.as_ref().map(|s| s.repository.clone()).filter(|r| !r.is_empty()).unwrap_or_else(|| service.clone());
     }
     Ok(rollout)
 }
@@ -117,7 +118,9 @@ impl Handler for Services {
         let mut tx = app.db.begin().await?;
         claim.guard(&mut tx).await?;
         let before = services::get(&mut tx, &claim.id).await?;
-        let Some(now) = found.or_else(|| before.map(|s| services::Service { known: false, ..s })) else { return Ok(Next::Done) };
+        let Some(now) = found.or_else(|| before.map(|s| services::Service { known: false, ..s })) else {
+            return Ok(Next::Done);
+        };
         if services::put(&mut tx, &now).await? {
             let seq = ledger::take_numbers(&mut tx, 1).await?;
             services::touch(&mut tx, &now.service, seq).await?;

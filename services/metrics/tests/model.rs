@@ -63,7 +63,14 @@ impl World {
 
     fn incident(mut self, id: &str, started_us: i64, resolved_us: Option<i64>, cause: Cause) -> Self {
         self.source = true;
-        self.incidents.push(Incident { id: id.into(), started_us, detected_us: None, resolved_us, cause, correction: None });
+        self.incidents.push(Incident {
+            id: id.into(),
+            started_us,
+            detected_us: None,
+            resolved_us,
+            cause,
+            correction: None,
+        });
         self
     }
 
@@ -73,7 +80,13 @@ impl World {
         graph
     }
 
-    fn ask<T>(&self, from_us: i64, to_us: i64, rules: Rules, answer: impl FnOnce(&Measure, &Timeline, &Graph) -> T) -> T {
+    fn ask<T>(
+        &self,
+        from_us: i64,
+        to_us: i64,
+        rules: Rules,
+        answer: impl FnOnce(&Measure, &Timeline, &Graph) -> T,
+    ) -> T {
         let mut graph = self.graph();
         let timeline = timeline::build(&self.deployments, &mut graph, &self.pulls);
         let history = History {
@@ -120,7 +133,12 @@ fn change(repository: &str, sha: &str, parents: &[&str], committed_us: i64) -> C
 }
 
 fn deployment(id: &str, parts: &[(&str, &str)], finished_us: i64) -> Effective {
-    let part = |(r, s): &(&str, &str)| Part { repository: (*r).into(), sha: (*s).into(), finished_us, status: Status::Succeeded };
+    let part = |(r, s): &(&str, &str)| Part {
+        repository: (*r).into(),
+        sha: (*s).into(),
+        finished_us,
+        status: Status::Succeeded,
+    };
     Effective {
         environment: "production".into(),
         tier: Tier::Production,
@@ -182,8 +200,10 @@ fn random(seed: u64) -> World {
     for n in 0..4 + dice.roll(20) {
         let finished = 2 * DAY + dice.roll(commits * 12) as i64 * 15 * MIN;
         world = world.deploy(&format!("d{n}"), &format!("c{}", dice.roll(commits)), finished);
-        let (failed, staging, hotfix, other) = (dice.roll(6) == 0, dice.roll(6) == 0, dice.roll(8) == 0, dice.roll(5) == 0);
-        let (started, remediates) = (dice.roll(3) == 0, if dice.roll(8) == 0 { format!("d{}", dice.roll(n + 1)) } else { String::new() });
+        let (failed, staging, hotfix, other) =
+            (dice.roll(6) == 0, dice.roll(6) == 0, dice.roll(8) == 0, dice.roll(5) == 0);
+        let (started, remediates) =
+            (dice.roll(3) == 0, if dice.roll(8) == 0 { format!("d{}", dice.roll(n + 1)) } else { String::new() });
         world = world.with(|d| {
             d.status = if failed { Status::Failed } else { Status::Succeeded };
             d.kind = hotfix.then_some(Kind::Hotfix);
@@ -227,7 +247,9 @@ fn reference(world: &World) -> BTreeMap<String, BTreeSet<String>> {
         let known = deployed.entry(&d.environment).or_default();
         let mine = ancestors(sha);
         let rollback = d.kind.is_none() && before.is_some_and(|b| b != sha && ancestors(b).contains(sha));
-        let fresh = mine.iter().filter(|s| before.is_some() && !rollback && !known.contains(*s) && parents.contains_key(s.as_str()));
+        let fresh = mine
+            .iter()
+            .filter(|s| before.is_some() && !rollback && !known.contains(*s) && parents.contains_key(s.as_str()));
         new.insert(d.external_id.clone(), fresh.cloned().collect());
         known.extend(mine);
     }
@@ -278,7 +300,14 @@ fn ratios_and_explanations_agree() {
         let middle = 2 * DAY + 40 * HOUR;
         for (from, to) in [(1, 1_000 * DAY), (2 * DAY, middle), (middle, middle + 2 * DAY)] {
             let (report, items) = world.ask(from, to, Rules::default(), |m, _, _| {
-                let all = [Metric::Frequency, Metric::LeadCommit, Metric::ChangeFailRate, Metric::Recovery, Metric::Rework, Metric::Restore];
+                let all = [
+                    Metric::Frequency,
+                    Metric::LeadCommit,
+                    Metric::ChangeFailRate,
+                    Metric::Recovery,
+                    Metric::Rework,
+                    Metric::Restore,
+                ];
                 (m.report(None), all.map(|metric| m.items(metric)))
             });
             let [frequency, lead, failing, recovery, rework, restore] = items;
@@ -292,7 +321,9 @@ fn ratios_and_explanations_agree() {
                     assert!(numerator <= denominator && Ok(denominator) == report.deployments_all, "seed {seed}");
                 }
             }
-            for (span, items) in [(&report.lead_commit, &lead), (&report.recovery, &recovery), (&report.restore, &restore)] {
+            for (span, items) in
+                [(&report.lead_commit, &lead), (&report.recovery, &recovery), (&report.restore, &restore)]
+            {
                 if span.value != Err(NoData::NotTracked) {
                     assert_eq!(span.value.as_ref().ok(), explain::spans(items).as_ref(), "seed {seed}");
                 }
@@ -306,7 +337,8 @@ fn adjacent_windows_add_up() {
     for seed in 0..200 {
         let world = random(seed);
         let whole = world.report();
-        let count = |from, to| world.ask(from, to, Rules::default(), |m, _, _| explain::included(&m.items(Metric::Frequency)));
+        let count =
+            |from, to| world.ask(from, to, Rules::default(), |m, _, _| explain::included(&m.items(Metric::Frequency)));
         let edges = [1, 2 * DAY, 3 * DAY, 5 * DAY, 1_000 * DAY];
         let sum: usize = edges.windows(2).map(|e| count(e[0], e[1])).sum();
         if let Ok(all) = whole.deployments_all {
@@ -381,7 +413,10 @@ fn a_force_push_diverges_and_an_unknown_parent_is_told() {
         .deploy("d0", "b", 2 * HOUR)
         .deploy("d1", "x", 4 * HOUR);
     let report = world.report();
-    assert_eq!((report.diverged, report.incomplete, world.brought()), (true, false, vec!["d0 ".into(), "d1 x".to_owned()]));
+    assert_eq!(
+        (report.diverged, report.incomplete, world.brought()),
+        (true, false, vec!["d0 ".into(), "d1 x".to_owned()])
+    );
     let report = world.change("y", &["lost"], 5 * HOUR).deploy("d2", "y", 6 * HOUR).report();
     assert!(report.incomplete);
 }
@@ -425,7 +460,12 @@ fn stated_causes_come_first_and_several_incidents_count_once() {
     assert_eq!(failed(Cause::Commit(vec![node])), ["d1"], "the one that first carried it");
     assert_eq!(failed(Cause::Elsewhere), Vec::<String>::new());
     assert_eq!(failed(Cause::Deployment("gone".into())), ["d2"], "a miss lets the next rule try");
-    let twice = world.incident("i", 5 * HOUR, Some(6 * HOUR), Cause::Unstated).incident("j", 5 * HOUR, Some(7 * HOUR), Cause::Unstated);
+    let twice = world.incident("i", 5 * HOUR, Some(6 * HOUR), Cause::Unstated).incident(
+        "j",
+        5 * HOUR,
+        Some(7 * HOUR),
+        Cause::Unstated,
+    );
     let report = twice.report();
     assert_eq!(report.change_fail_rate, Ok(Ratio { numerator: 1, denominator: 3 }));
     assert_eq!(report.recovery.value.unwrap().p50, 3 * 3_600, "until the last is resolved");
@@ -444,13 +484,21 @@ fn repairs_fail_what_they_repair() {
     let hotfix = |at: i64| base().deploy("d2", "c", at).with(|d| d.kind = Some(Kind::Hotfix)).report();
     assert_eq!(hotfix(4 * HOUR).failed, ["d1"]);
     let late = hotfix(3 * HOUR + DAY);
-    assert_eq!((late.failed.len(), late.rework), (0, Ok(Ratio { numerator: 1, denominator: 3 })), "too late to fail it, still rework");
+    assert_eq!(
+        (late.failed.len(), late.rework),
+        (0, Ok(Ratio { numerator: 1, denominator: 3 })),
+        "too late to fail it, still rework"
+    );
     let stated = base().deploy("d2", "c", 40 * DAY).with(|d| d.remediates = "d0".into()).report();
     assert_eq!((stated.failed, stated.recovery.value.unwrap().p50), (vec!["d0".to_owned()], (40 * 24 - 2) * 3_600));
     let planned = base().deploy("d2", "a", 4 * HOUR).with(|d| d.planned = true).report();
     assert_eq!(planned.failed.len(), 0, "a planned rollback fails nothing");
     let back = base().deploy("d2", "a", 90 * DAY).report();
-    assert_eq!((back.failed, back.deployments_with_changes), (vec!["d1".to_owned()], Ok(1)), "a rollback has no time limit");
+    assert_eq!(
+        (back.failed, back.deployments_with_changes),
+        (vec!["d1".to_owned()], Ok(1)),
+        "a rollback has no time limit"
+    );
     let mut labelled = base().pull(3, "", "c", 3 * HOUR).deploy("d2", "c", 4 * HOUR);
     labelled.pulls[0].labels = vec!["Revert".into()];
     assert_eq!(labelled.report().failed, ["d1"]);
@@ -488,7 +536,9 @@ fn several_repositories_are_one_deployment() {
 
 #[test]
 fn zero_is_a_number_only_where_the_service_was_tracked() {
-    let world = World::default().deploy("d0", "a", 10 * DAY).with(|d| (d.tier, d.environment) = (Tier::Staging, "staging".into()));
+    let world = World::default()
+        .deploy("d0", "a", 10 * DAY)
+        .with(|d| (d.tier, d.environment) = (Tier::Staging, "staging".into()));
     let counted = |from, to| world.ask(from, to, Rules::default(), |m, _, _| m.report(None).deployments_all);
     assert_eq!(counted(10 * DAY, 11 * DAY), Ok(0), "any tier starts tracking");
     assert_eq!(counted(9 * DAY, 11 * DAY), Err(NoData::NotTracked), "part of the window was not tracked");
@@ -501,7 +551,12 @@ fn zero_is_a_number_only_where_the_service_was_tracked() {
 
 #[test]
 fn recoveries_can_be_put_into_windows_by_their_own_instant() {
-    let world = World::default().change("a", &[], HOUR).deploy("d0", "a", DAY - HOUR).incident("i", DAY - 30 * MIN, Some(DAY + HOUR), Cause::Unstated);
+    let world = World::default().change("a", &[], HOUR).deploy("d0", "a", DAY - HOUR).incident(
+        "i",
+        DAY - 30 * MIN,
+        Some(DAY + HOUR),
+        Cause::Unstated,
+    );
     let n = |from, to, by_recovery| {
         let rules = Rules { by_recovery, ..Rules::default() };
         world.ask(from, to, rules, |m, _, _| m.report(None).recovery.value.map_or(0, |s| s.n))

@@ -20,9 +20,17 @@ use crate::{
 
 impl App {
     /// Records a correction, or only says what would be recorded.
-    pub async fn correct(&self, call: &Call, service: &str, reason: String, target: Target, dry: bool) -> Result<Correction> {
+    pub async fn correct(
+        &self,
+        call: &Call,
+        service: &str,
+        reason: String,
+        target: Target,
+        dry: bool,
+    ) -> Result<Correction> {
         let service = service_ref::canonical(service).ok_or_else(|| {
-            Error::new(&INVALID_FIELD, "invalid: correction.service").violation("correction.service", "must be a reference")
+            Error::new(&INVALID_FIELD, "invalid: correction.service")
+                .violation("correction.service", "must be a reference")
         })?;
         let known = self.directory.resolve(&service).await?;
         let owner = known.as_ref().map(|s| s.owner.as_str()).filter(|o| !o.is_empty());
@@ -43,7 +51,9 @@ impl App {
         derived::put_correction(tx, &correction, seq).await?;
         services::touch(tx, &correction.service, seq).await?;
         let name = format!("corrections/{}", correction.id);
-        mutation.commit(&correction, audit::Change { resource: &name, uid: &correction.id, fields: &["correction"] }).await?;
+        mutation
+            .commit(&correction, audit::Change { resource: &name, uid: &correction.id, fields: &["correction"] })
+            .await?;
         Ok(correction)
     }
 

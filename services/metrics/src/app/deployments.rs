@@ -64,7 +64,12 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// A page out of the rows read, of which one more than fits tells that there are more.
-    pub(super) fn cut(mut rows: Vec<(T, Cursor)>, size: usize, total: Option<i64>, seal: impl Fn(&Cursor) -> String) -> Self {
+    pub(super) fn cut(
+        mut rows: Vec<(T, Cursor)>,
+        size: usize,
+        total: Option<i64>,
+        seal: impl Fn(&Cursor) -> String,
+    ) -> Self {
         let more = rows.len() > size;
         rows.truncate(size);
         let next = if more { rows.last().map(|(_, cursor)| seal(cursor)).unwrap_or_default() } else { String::new() };

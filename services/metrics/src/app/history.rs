@@ -70,8 +70,12 @@ impl Cache {
         let now = guard.0;
         let map = &mut guard.1;
         map.insert(history.service.clone(), (now + 1, history));
-        while map.len() > 1 && (map.len() > SERVICES_MAX || map.values().map(|(_, h)| h.graph.len()).sum::<usize>() > NODES_MAX) {
-            let Some(oldest) = map.iter().min_by_key(|(_, (used, _))| *used).map(|(name, _)| name.clone()) else { return };
+        while map.len() > 1
+            && (map.len() > SERVICES_MAX || map.values().map(|(_, h)| h.graph.len()).sum::<usize>() > NODES_MAX)
+        {
+            let Some(oldest) = map.iter().min_by_key(|(_, (used, _))| *used).map(|(name, _)| name.clone()) else {
+                return;
+            };
             map.remove(&oldest);
         }
     }
@@ -93,7 +97,12 @@ impl App {
         Ok(fresh)
     }
 
-    async fn load(&self, service: &str, known: Option<services::Service>, kept: Option<Arc<History>>) -> Result<History> {
+    async fn load(
+        &self,
+        service: &str,
+        known: Option<services::Service>,
+        kept: Option<Arc<History>>,
+    ) -> Result<History> {
         let mut deployments = deployments::of_service(&self.db, service).await?;
         if deployments.iter().any(|d| d.origin == Origin::DeploymentStatus) {
             deployments.retain(|d| d.origin != Origin::WorkflowRun);

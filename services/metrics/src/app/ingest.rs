@@ -221,7 +221,13 @@ fn claim(call: &Call, fact: &Fact, known: &Known) -> Result<String> {
 /// Teams the caller may write for: its own, and those its credential's scopes name.
 fn teams(caller: &Caller, may: impl Fn(&str) -> bool) -> Vec<&str> {
     let scopes = caller.scopes.iter().flatten().map(|scope| scope.resource.as_str());
-    caller.teams.keys().map(String::as_str).chain(scopes).filter(|team| !team.is_empty() && *team != "*" && may(team)).collect()
+    caller
+        .teams
+        .keys()
+        .map(String::as_str)
+        .chain(scopes)
+        .filter(|team| !team.is_empty() && *team != "*" && may(team))
+        .collect()
 }
 
 fn fault(error: &Error) -> Fault {

@@ -57,7 +57,12 @@ pub struct Explained {
 
 impl App {
     /// All measures of a window, in an edition's bands.
-    pub async fn delivery(&self, question: &Question, edition: &str, unit: Option<Unit>) -> Result<(Basis, Report, &'static band::Edition)> {
+    pub async fn delivery(
+        &self,
+        question: &Question,
+        edition: &str,
+        unit: Option<Unit>,
+    ) -> Result<(Basis, Report, &'static band::Edition)> {
         let name = if edition.is_empty() { band::DEFAULT } else { edition };
         let edition = band::edition(name).ok_or_else(|| {
             let why = format!("must be one of {}", band::names().join(", "));
@@ -73,9 +78,19 @@ impl App {
     }
 
     /// The items behind one measure.
-    pub async fn explain(&self, call: &Call, question: &Question, metric: Metric, size: i32, token: &str) -> Result<Explained> {
+    pub async fn explain(
+        &self,
+        call: &Call,
+        question: &Question,
+        metric: Metric,
+        size: i32,
+        token: &str,
+    ) -> Result<Explained> {
         let w = &question.window;
-        let bound = format!("{}\n{}\n{}\n{}\n{:?}\n{metric:?}", question.service, w.from_us, w.to_us, w.zone_name, question.rules);
+        let bound = format!(
+            "{}\n{}\n{}\n{}\n{:?}\n{metric:?}",
+            question.service, w.from_us, w.to_us, w.zone_name, question.rules
+        );
         let start: usize = self.sealer.open(call, &bound, token)?.unwrap_or(0);
         let (history, incidents) = self.facts(question).await?;
         let (items, tracked) = {

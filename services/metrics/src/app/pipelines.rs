@@ -50,7 +50,8 @@ impl App {
     pub async fn run(&self, name: &str) -> Result<Shown> {
         let id = name.strip_prefix("pipelineRuns/").unwrap_or_default();
         let found = runs::get(&self.db, id).await?;
-        let unknown = || Error::new(&PIPELINE_RUN_UNKNOWN, "there is no such pipeline run").resource("pipeline run", name);
+        let unknown =
+            || Error::new(&PIPELINE_RUN_UNKNOWN, "there is no such pipeline run").resource("pipeline run", name);
         found.map(|run| self.shown(run)).ok_or_else(unknown)
     }
 
@@ -70,7 +71,9 @@ impl App {
                 started_us: r.started_us,
                 finished_us: r.finished_us,
             })
-            .filter(|a| matches!(a.status, RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled | RunStatus::Skipped))
+            .filter(|a| {
+                matches!(a.status, RunStatus::Succeeded | RunStatus::Failed | RunStatus::Cancelled | RunStatus::Skipped)
+            })
             .collect();
         let tracked_us = history.deployments.iter().map(|d| d.finished_us).chain(history.enrolled_us).min();
         let basis = Basis { service, computed_us: self.clock.now_us(), revision: history.revision, tracked_us };

@@ -4,11 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
-use slipway_kit::{
-    db::Tx,
-    error::Result,
-    journal,
-};
+use slipway_kit::{db::Tx, error::Result, journal};
 
 use crate::{
     model::{

@@ -126,7 +126,12 @@ impl Bands {
 
     /// What is answered where an edition publishes cluster values instead of bands.
     fn nothing(&self) -> Option<Band> {
-        (!self.clusters.is_empty()).then(|| Band { position: 0, title: String::new(), level: None, all: self.clusters.clone() })
+        (!self.clusters.is_empty()).then(|| Band {
+            position: 0,
+            title: String::new(),
+            level: None,
+            all: self.clusters.clone(),
+        })
     }
 }
 

@@ -60,7 +60,9 @@ pub fn apply(corrections: &[Correction], deployments: &mut [Effective]) {
 /// The latest correction of an incident: its id and the deployment it names.
 pub fn of_incident<'a>(corrections: &'a [Correction], id: &str) -> Option<(&'a str, &'a str)> {
     corrections.iter().rev().find_map(|c| match &c.target {
-        Target::Incident { external_id, cause_deployment } if external_id == id => Some((c.id.as_str(), cause_deployment.as_str())),
+        Target::Incident { external_id, cause_deployment } if external_id == id => {
+            Some((c.id.as_str(), cause_deployment.as_str()))
+        }
         _ => None,
     })
 }

@@ -147,7 +147,9 @@ pub fn pipeline_run(versions: &[Version<Fact>]) -> Option<(PipelineRun, i64)> {
     }
     run.stages.retain(|stage| !jobs.values().any(|(_, job)| job.title == stage.title));
     run.stages.extend(jobs.into_values().map(|(_, stage)| stage.clone()));
-    run.stages.sort_by(|a, b| (a.started_us.is_none(), a.started_us, &a.title).cmp(&(b.started_us.is_none(), b.started_us, &b.title)));
+    run.stages.sort_by(|a, b| {
+        (a.started_us.is_none(), a.started_us, &a.title).cmp(&(b.started_us.is_none(), b.started_us, &b.title))
+    });
     let heard = versions.iter().map(|v| v.key.occurred_us).max().unwrap_or(0);
     Some((run, heard))
 }
@@ -167,7 +169,12 @@ mod tests {
             status,
             parts: parts
                 .iter()
-                .map(|(r, s, at)| fact::Part { repository: (*r).into(), sha: (*s).into(), finished_us: Some(*at), status: None })
+                .map(|(r, s, at)| fact::Part {
+                    repository: (*r).into(),
+                    sha: (*s).into(),
+                    finished_us: Some(*at),
+                    status: None,
+                })
                 .collect(),
             started_us: None,
             finished_us: occurred_us,

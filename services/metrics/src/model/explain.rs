@@ -57,7 +57,13 @@ pub struct Item {
 
 impl Item {
     /// An item that counts nowhere yet.
-    pub fn new(kind: ItemKind, id: impl Into<String>, scope: impl Into<String>, at_us: i64, reason: &'static str) -> Item {
+    pub fn new(
+        kind: ItemKind,
+        id: impl Into<String>,
+        scope: impl Into<String>,
+        at_us: i64,
+        reason: &'static str,
+    ) -> Item {
         Item {
             kind,
             id: id.into(),

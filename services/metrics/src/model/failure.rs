@@ -71,9 +71,16 @@ pub struct Failures {
 }
 
 /// Attributes incidents and remediations. `attribution_us` bounds what is attributed by time.
-pub fn failures(timeline: &Timeline, deployments: &[Effective], graph: &Graph, incidents: &[Incident], attribution_us: i64) -> Failures {
+pub fn failures(
+    timeline: &Timeline,
+    deployments: &[Effective],
+    graph: &Graph,
+    incidents: &[Incident],
+    attribution_us: i64,
+) -> Failures {
     let steps = &timeline.steps;
-    let mut all = Failures { of_step: vec![None; steps.len()], of_incident: Vec::new(), rework: vec![None; steps.len()] };
+    let mut all =
+        Failures { of_step: vec![None; steps.len()], of_incident: Vec::new(), rework: vec![None; steps.len()] };
     for (place, incident) in incidents.iter().enumerate() {
         let hit = attribute(incident, timeline, deployments, graph, attribution_us);
         if let Ok((step, rule)) = hit {
@@ -116,7 +123,9 @@ fn attribute(
             }
         }
         Cause::Commit(nodes) => {
-            if let Some(step) = nodes.iter().filter(|n| graph.len() > **n as usize).filter_map(|n| timeline.carrier(*n)).min() {
+            if let Some(step) =
+                nodes.iter().filter(|n| graph.len() > **n as usize).filter_map(|n| timeline.carrier(*n)).min()
+            {
                 return Ok((step, 'b'));
             }
         }
@@ -146,7 +155,8 @@ fn repaired(number: usize, steps: &[Step], deployments: &[Effective], attributio
             e.external_id == d.remediates && (!here || e.environment == d.environment)
         };
         let earlier = &steps[..number];
-        let target = earlier.iter().rposition(|s| same(s, true)).or_else(|| earlier.iter().rposition(|s| same(s, false)));
+        let target =
+            earlier.iter().rposition(|s| same(s, true)).or_else(|| earlier.iter().rposition(|s| same(s, false)));
         return (target, unplanned || target.is_some());
     }
     let target = match step.kind {

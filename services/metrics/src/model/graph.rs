@@ -146,7 +146,11 @@ impl Graph {
             let commit = self.commit(node);
             let key = (commit.repository, commit.patch_id.clone());
             let same = if commit.patch_id.is_empty() { None } else { self.patches.get(&key) };
-            let next = commit.origin.iter().chain(self.picks.get(&node).into_iter().flatten()).chain(same.into_iter().flatten());
+            let next = commit
+                .origin
+                .iter()
+                .chain(self.picks.get(&node).into_iter().flatten())
+                .chain(same.into_iter().flatten());
             for other in next {
                 if !found.contains(other) {
                     found.push(*other);
@@ -167,7 +171,8 @@ impl Graph {
         let commit = self.commit(first);
         let key = (commit.repository, commit.patch_id.clone());
         let twins = if commit.patch_id.is_empty() { None } else { self.patches.get(&key) };
-        let earliest = twins.into_iter().flatten().filter(|n| self.commit(**n).known).map(|n| self.commit(*n).committed_us).min();
+        let earliest =
+            twins.into_iter().flatten().filter(|n| self.commit(**n).known).map(|n| self.commit(*n).committed_us).min();
         earliest.map_or(commit.committed_us, |at| at.min(commit.committed_us))
     }
 

@@ -46,7 +46,12 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { attribution_us: ATTRIBUTION_US, only_with_changes: false, count_merge_commits: false, by_recovery: false }
+        Rules {
+            attribution_us: ATTRIBUTION_US,
+            only_with_changes: false,
+            count_merge_commits: false,
+            by_recovery: false,
+        }
     }
 }
 
@@ -200,7 +205,9 @@ impl<'a> Measure<'a> {
     fn item(&self, d: &Effective, reason: &'static str) -> Item {
         let mut item = Item::new(ItemKind::Deployment, &d.external_id, &d.environment, d.finished_us, reason);
         item.url.clone_from(&d.url);
-        item.because(correction::of_deployment(self.history.corrections, d).into_iter().map(|id| format!("corrections/{id}")))
+        item.because(
+            correction::of_deployment(self.history.corrections, d).into_iter().map(|id| format!("corrections/{id}")),
+        )
     }
 
     fn window_steps(&self) -> impl Iterator<Item = (usize, &'a Step, &'a Effective)> {
@@ -231,7 +238,8 @@ impl<'a> Measure<'a> {
         });
         let h = self.history;
         let other = h.deployments.iter().filter(|d| self.window.contains(d.finished_us) && !d.is_live());
-        let other = other.map(|d| self.item(d, if d.tier == Tier::Production { "FAILED_ATTEMPT" } else { "NOT_PRODUCTION" }));
+        let other =
+            other.map(|d| self.item(d, if d.tier == Tier::Production { "FAILED_ATTEMPT" } else { "NOT_PRODUCTION" }));
         counted.chain(other).collect()
     }
 
@@ -241,7 +249,13 @@ impl<'a> Measure<'a> {
         for (_, step, d) in self.window_steps() {
             let change = |node, reason| {
                 let commit = graph.commit(node);
-                let item = Item::new(ItemKind::Change, &commit.sha, graph.repository(commit.repository), d.finished_us, reason);
+                let item = Item::new(
+                    ItemKind::Change,
+                    &commit.sha,
+                    graph.repository(commit.repository),
+                    d.finished_us,
+                    reason,
+                );
                 item.because([d.external_id.clone()])
             };
             for brought in &step.changes {
@@ -270,7 +284,8 @@ impl<'a> Measure<'a> {
         for (_, step, d) in self.window_steps() {
             for brought in &step.pulls {
                 let pull = &self.history.pulls[brought.pull];
-                let item = Item::new(ItemKind::PullRequest, pull.number.to_string(), &pull.repository, d.finished_us, COUNTED);
+                let item =
+                    Item::new(ItemKind::PullRequest, pull.number.to_string(), &pull.repository, d.finished_us, COUNTED);
                 let item = item.because([d.external_id.clone()]);
                 let begun = if first_commit { brought.first_commit_us } else { pull.merged_us };
                 items.push(match begun {
@@ -295,9 +310,13 @@ impl<'a> Measure<'a> {
             item.rule = failure.and_then(|f| f.rule);
             items.push(item.because(self.evidence(at)));
         }
-        items.extend(self.history.deployments.iter().filter(|d| self.window.contains(d.finished_us) && !d.is_live()).map(|d| {
-            self.item(d, if d.tier == Tier::Production { "FAILED_ATTEMPT" } else { "NOT_PRODUCTION" })
-        }));
+        items.extend(
+            self.history
+                .deployments
+                .iter()
+                .filter(|d| self.window.contains(d.finished_us) && !d.is_live())
+                .map(|d| self.item(d, if d.tier == Tier::Production { "FAILED_ATTEMPT" } else { "NOT_PRODUCTION" })),
+        );
         items.extend(self.incident_items().filter(|i| !i.evidence.iter().any(|e| e.starts_with("deployment:"))));
         items
     }
@@ -313,9 +332,12 @@ impl<'a> Measure<'a> {
                 Err(Unattributed::OutsideAttributionWindow) => "OUTSIDE_ATTRIBUTION_WINDOW",
                 Err(Unattributed::CauseElsewhere) => "CAUSE_ELSEWHERE",
             };
-            let mut item = Item::new(ItemKind::Incident, &incident.id, self.history.service, incident.started_us, reason);
+            let mut item =
+                Item::new(ItemKind::Incident, &incident.id, self.history.service, incident.started_us, reason);
             item.rule = hit.ok().map(|(_, rule)| rule);
-            let target = hit.ok().map(|(step, _)| format!("deployment:{}", self.of(&self.history.timeline.steps[step]).external_id));
+            let target = hit
+                .ok()
+                .map(|(step, _)| format!("deployment:{}", self.of(&self.history.timeline.steps[step]).external_id));
             item.because(target.into_iter().chain(incident.correction.iter().map(|id| format!("corrections/{id}"))))
         })
     }
@@ -327,7 +349,10 @@ impl<'a> Measure<'a> {
             let correction = incident.correction.iter().map(|id| format!("corrections/{id}"));
             std::iter::once(format!("incident:{}", incident.id)).chain(correction)
         });
-        let repairs = failure.repairs.iter().map(|s| format!("deployment:{}", self.of(&self.history.timeline.steps[*s]).external_id));
+        let repairs = failure
+            .repairs
+            .iter()
+            .map(|s| format!("deployment:{}", self.of(&self.history.timeline.steps[*s]).external_id));
         incidents.chain(repairs).collect()
     }
 
@@ -372,7 +397,9 @@ impl<'a> Measure<'a> {
             let mut item = self.item(d, reason);
             item.in_denominator = true;
             item.included = rework.is_some();
-            let target = rework.flatten().map(|s| format!("deployment:{}", self.of(&self.history.timeline.steps[s]).external_id));
+            let target = rework
+                .flatten()
+                .map(|s| format!("deployment:{}", self.of(&self.history.timeline.steps[s]).external_id));
             item.rule = target.is_some().then_some('r');
             item.because(target)
         };
@@ -383,7 +410,9 @@ impl<'a> Measure<'a> {
         let of = |incident: &Incident| {
             let item = |at, reason| Item::new(ItemKind::Incident, &incident.id, self.history.service, at, reason);
             match incident.resolved_us {
-                Some(resolved) if self.window.contains(resolved) => Some(item(resolved, COUNTED).span(incident.started_us, resolved)),
+                Some(resolved) if self.window.contains(resolved) => {
+                    Some(item(resolved, COUNTED).span(incident.started_us, resolved))
+                }
                 None if self.window.contains(incident.started_us) => Some(item(incident.started_us, "OPEN")),
                 _ => None,
             }
@@ -398,11 +427,21 @@ impl<'a> Measure<'a> {
         let (all, attempts) = (explain::included(&frequency), self.attempts());
         let with_changes = self.window_steps().filter(|(_, s, _)| !s.changes.is_empty()).count();
         let ratio = |numerator, denominator| {
-            if denominator == 0 { Err(self.missing(NoData::NoDeployments)) } else { Ok(Ratio { numerator, denominator }) }
+            if denominator == 0 {
+                Err(self.missing(NoData::NoDeployments))
+            } else {
+                Ok(Ratio { numerator, denominator })
+            }
         };
         let failed = explain::included(&failing);
         let detects = self.detects();
-        let unfailed = if all == 0 { NoData::NoDeployments } else if detects { NoData::NoIncidents } else { NoData::NoIncidentSource };
+        let unfailed = if all == 0 {
+            NoData::NoDeployments
+        } else if detects {
+            NoData::NoIncidents
+        } else {
+            NoData::NoIncidentSource
+        };
         let unrestored = if self.history.incident_source { NoData::NoIncidents } else { NoData::NoIncidentSource };
         let mut ids: Vec<String> = failing.iter().filter(|i| i.included).map(|i| i.id.clone()).collect();
         ids.sort();
@@ -491,7 +530,9 @@ impl<'a> Measure<'a> {
         let Some(first) = h.timeline.steps.first().map(|s| self.of(s).finished_us) else { return (0, None) };
         let mut waiting: Vec<i64> = Vec::new();
         for pull in h.pulls {
-            let Some(merged) = pull.merged_us.filter(|m| *m < self.window.to_us && !pull.merge_sha.is_empty()) else { continue };
+            let Some(merged) = pull.merged_us.filter(|m| *m < self.window.to_us && !pull.merge_sha.is_empty()) else {
+                continue;
+            };
             let node = h.graph.find(&pull.repository, &pull.merge_sha);
             let known = node.is_some_and(|n| h.graph.commit(n).known);
             let deployed = node.is_some_and(|n| h.timeline.deployed_before(n, h.deployments, self.window.to_us));

@@ -28,7 +28,9 @@ mod tests {
 
     #[test]
     fn every_spelling_has_one_form() {
-        for text in ["checkout", "Checkout", "default/checkout", "component:checkout", "entities/component/default/checkout"] {
+        for text in
+            ["checkout", "Checkout", "default/checkout", "component:checkout", "entities/component/default/checkout"]
+        {
             assert_eq!(canonical(text).as_deref(), Some("component:default/checkout"), "{text}");
         }
         for text in ["", "a b", "x:", "a/b/c", "entities/component", "component:default/"] {

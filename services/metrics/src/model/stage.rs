@@ -42,7 +42,10 @@ impl StageKind {
             return *kind;
         }
         let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).collect();
-        WORDS.iter().find(|(.., list)| list.iter().any(|w| words.contains(w))).map_or(StageKind::Other, |(kind, ..)| *kind)
+        WORDS
+            .iter()
+            .find(|(.., list)| list.iter().any(|w| words.contains(w)))
+            .map_or(StageKind::Other, |(kind, ..)| *kind)
     }
 }
 

@@ -168,7 +168,8 @@ impl<'a> Builder<'a> {
         let back = |(repository, nodes): (&u32, &Vec<Node>)| {
             let current = live.current.get(repository);
             nodes.iter().all(|node| {
-                live.carriers[*node as usize] > 0 && current.is_some_and(|c| c.iter().any(|of| self.graph.reaches(*of, *node)))
+                live.carriers[*node as usize] > 0
+                    && current.is_some_and(|c| c.iter().any(|of| self.graph.reaches(*of, *node)))
             })
         };
         if !wanted.is_empty() && wanted.iter().all(back) { Kind::Rollback } else { Kind::Normal }
@@ -242,7 +243,8 @@ impl<'a> Builder<'a> {
                 return false;
             }
             let order = |n: &Node| (self.graph.commit(*n).committed_us, self.graph.commit(*n).sha.clone());
-            let first = copies.iter().filter(|c| fresh.contains(c) && self.graph.commit(**c).known).min_by_key(|c| order(c));
+            let first =
+                copies.iter().filter(|c| fresh.contains(c) && self.graph.commit(**c).known).min_by_key(|c| order(c));
             if first.is_some_and(|f| *f != node) {
                 return false;
             }

@@ -103,7 +103,14 @@ pub async fn has_facts(exec: impl Into<Exec<'_>>, service: &str) -> Result<bool>
 }
 
 /// A page of a service's deployments; one more than `limit` tells that there are more. Each with its place in the order.
-pub async fn page(db: &Db, service: &str, filter: &Filter, order: &OrderBy, after: Option<&Cursor>, limit: usize) -> Result<Vec<(Stored, Cursor)>> {
+pub async fn page(
+    db: &Db,
+    service: &str,
+    filter: &Filter,
+    order: &OrderBy,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Vec<(Stored, Cursor)>> {
     let (wanted, mut binds) = filter.sql(FIELDS, 2)?;
     let (beyond, more) = order.after(after, 2 + binds.len())?;
     binds.extend(more);
@@ -120,6 +127,8 @@ pub async fn page(db: &Db, service: &str, filter: &Filter, order: &OrderBy, afte
 /// Number of a service's deployments, counted up to `most`.
 pub async fn count(db: &Db, service: &str, filter: &Filter, most: i64) -> Result<i64> {
     let (wanted, binds) = filter.sql(FIELDS, 2)?;
-    let sql = format!("SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM deployments WHERE service = $1 AND {wanted} LIMIT {most}) AS counted");
+    let sql = format!(
+        "SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM deployments WHERE service = $1 AND {wanted} LIMIT {most}) AS counted"
+    );
     db.fetch_one(&sql, std::iter::once(Value::from(service)).chain(binds).collect()).await?.int("n")
 }

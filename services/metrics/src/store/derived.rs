@@ -24,9 +24,16 @@ pub struct Item<'a> {
 }
 
 /// Keeps a version if it is the latest. A claimed one gives way to one that counts for all.
-pub async fn put_item<T: serde::Serialize>(tx: &mut Tx, item: Item<'_>, fact: &T, key: &VersionKey, seq: i64) -> Result<()> {
+pub async fn put_item<T: serde::Serialize>(
+    tx: &mut Tx,
+    item: Item<'_>,
+    fact: &T,
+    key: &VersionKey,
+    seq: i64,
+) -> Result<()> {
     if !item.claim.is_empty() {
-        let sql = "SELECT 1 AS one FROM repository_facts WHERE repository = $1 AND kind = $2 AND item = $3 AND claim = ''";
+        let sql =
+            "SELECT 1 AS one FROM repository_facts WHERE repository = $1 AND kind = $2 AND item = $3 AND claim = ''";
         if tx.fetch_optional(sql, args![item.repository, item.kind, item.item]).await?.is_some() {
             return Ok(());
         }
@@ -61,7 +68,12 @@ pub async fn items<T: serde::de::DeserializeOwned>(
 ) -> Result<Vec<T>> {
     let sql = "SELECT fact FROM repository_facts WHERE repository = $1 AND kind = $2 AND seq > $3 AND (claim = '' OR claim = $4) \
                ORDER BY seq, claim DESC";
-    exec.into().fetch_all(sql, args![repository, kind, after, owner]).await?.iter().map(|row| row.json("fact")).collect()
+    exec.into()
+        .fetch_all(sql, args![repository, kind, after, owner])
+        .await?
+        .iter()
+        .map(|row| row.json("fact"))
+        .collect()
 }
 
 /// Keeps an incident as a service sees it.

@@ -161,13 +161,20 @@ fn of_service(compare: &Compare, bind: usize) -> Result<(String, Vec<Value>)> {
     if compare.is_presence() {
         return Ok(("EXISTS (SELECT 1 FROM run_services s WHERE s.run_id = r.id)".to_owned(), Vec::new()));
     }
-    let service = service_ref::canonical(&compare.value).ok_or_else(|| compare.invalid("a reference to a service is expected"))?;
+    let service = service_ref::canonical(&compare.value)
+        .ok_or_else(|| compare.invalid("a reference to a service is expected"))?;
     let sql = format!("r.id {not}IN (SELECT s.run_id FROM run_services s WHERE s.service = ${bind})");
     Ok((sql, vec![service.into()]))
 }
 
 /// A page of runs; one more than `limit` tells that there are more. Each with its place in the order.
-pub async fn page(db: &Db, filter: &Filter, order: &OrderBy, after: Option<&Cursor>, limit: usize) -> Result<Vec<(Stored, Cursor)>> {
+pub async fn page(
+    db: &Db,
+    filter: &Filter,
+    order: &OrderBy,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Vec<(Stored, Cursor)>> {
     let (wanted, mut binds) = condition(filter, 1)?;
     let (beyond, more) = order.after(after, 1 + binds.len())?;
     binds.extend(more);
@@ -183,7 +190,9 @@ pub async fn page(db: &Db, filter: &Filter, order: &OrderBy, after: Option<&Curs
 /// Number of runs, counted up to `most`.
 pub async fn count(db: &Db, filter: &Filter, most: i64) -> Result<i64> {
     let (wanted, binds) = condition(filter, 1)?;
-    let sql = format!("SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM pipeline_runs r WHERE {wanted} LIMIT {most}) AS counted");
+    let sql = format!(
+        "SELECT CAST(COUNT(*) AS BIGINT) AS n FROM (SELECT 1 AS one FROM pipeline_runs r WHERE {wanted} LIMIT {most}) AS counted"
+    );
     db.fetch_one(&sql, binds).await?.int("n")
 }
 

@@ -16,11 +16,14 @@ pub fn target(correction: &pb::Correction) -> Result<Target> {
             let kind = fact::kind(d.kind());
             if kind.is_none() && d.planned.is_none() {
                 let why = "give kind or planned";
-                return Err(Error::new(&INVALID_FIELD, "invalid: correction.deployment").violation("correction.deployment", why));
+                return Err(Error::new(&INVALID_FIELD, "invalid: correction.deployment")
+                    .violation("correction.deployment", why));
             }
             Ok(Target::Deployment { environment: d.environment, external_id: d.external_id, kind, planned: d.planned })
         }
-        None => Err(Error::new(&INVALID_FIELD, "invalid: correction.target").violation("correction.target", "is required")),
+        None => {
+            Err(Error::new(&INVALID_FIELD, "invalid: correction.target").violation("correction.target", "is required"))
+        }
     }
 }
 
@@ -31,9 +34,12 @@ pub fn correction(c: Correction) -> pb::Correction {
         Target::Incident { external_id, cause_deployment } => {
             Sent::Incident(pb::IncidentCorrection { external_id, cause_deployment })
         }
-        Target::Deployment { environment, external_id, kind, planned } => {
-            Sent::Deployment(pb::DeploymentCorrection { environment, external_id, kind: fact::kind_of(kind).into(), planned })
-        }
+        Target::Deployment { environment, external_id, kind, planned } => Sent::Deployment(pb::DeploymentCorrection {
+            environment,
+            external_id,
+            kind: fact::kind_of(kind).into(),
+            planned,
+        }),
     };
     pb::Correction {
         name: format!("corrections/{}", c.id),

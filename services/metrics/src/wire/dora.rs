@@ -17,7 +17,12 @@ use crate::{
 const SECOND_US: i64 = 1_000_000;
 
 /// All measures.
-pub fn performance(question: &Question, rests_on: &Basis, report: &Report, edition: &Edition) -> pb::DeliveryPerformance {
+pub fn performance(
+    question: &Question,
+    rests_on: &Basis,
+    report: &Report,
+    edition: &Edition,
+) -> pb::DeliveryPerformance {
     let window = &question.window;
     let successes = report.deployments_all.ok();
     let median = |span: &Span| span.value.as_ref().ok().map(|s| s.p50);
@@ -53,7 +58,10 @@ pub fn performance(question: &Question, rests_on: &Basis, report: &Report, editi
             failed_deployments: report.failed.clone(),
             band: band(
                 edition,
-                report.change_fail_rate.ok().and_then(|r| edition.change_fail_rate.of_ratio(r.numerator as f64 / r.denominator as f64)),
+                report
+                    .change_fail_rate
+                    .ok()
+                    .and_then(|r| edition.change_fail_rate.of_ratio(r.numerator as f64 / r.denominator as f64)),
             ),
         }),
         recovery_time: Some(pb::RecoveryTime {

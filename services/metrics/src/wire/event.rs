@@ -68,7 +68,9 @@ pub fn rollout(event: &Stored) -> Result<Option<Deployment>> {
         RolloutOutcome::Failed => Status::Failed,
         RolloutOutcome::Cancelled | RolloutOutcome::Unspecified => return Ok(None),
     };
-    let (Some(service), Some(finished)) = (service_ref::canonical(&r.service), r.finish_time.as_ref()) else { return Ok(None) };
+    let (Some(service), Some(finished)) = (service_ref::canonical(&r.service), r.finish_time.as_ref()) else {
+        return Ok(None);
+    };
     let tier = match r.tier() {
         EnvironmentTier::Production => Some(Tier::Production),
         EnvironmentTier::Staging => Some(Tier::Staging),

@@ -3,7 +3,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::model::{
-    fact::{Change, Deployment, Fact, Origin, Part, PipelineJob, PipelineRun, PullRequest, RunStatus, Stage, Status, Trigger},
+    fact::{
+        Change, Deployment, Fact, Origin, Part, PipelineJob, PipelineRun, PullRequest, RunStatus, Stage, Status,
+        Trigger,
+    },
     repository, service_ref,
     stage::StageKind,
     tier::Tier,
@@ -257,7 +260,11 @@ fn pull_request(source: &str, body: &Body) -> Option<Told> {
         merged_us,
         closed_us: body.time("/pull_request/closed_at"),
         // Before the merge this is a trial merge that nobody deploys.
-        merge_sha: if merged_us.is_some() { body.text("/pull_request/merge_commit_sha").to_owned() } else { String::new() },
+        merge_sha: if merged_us.is_some() {
+            body.text("/pull_request/merge_commit_sha").to_owned()
+        } else {
+            String::new()
+        },
         head_sha: body.text("/pull_request/head/sha").to_owned(),
         base_ref: body.text("/pull_request/base/ref").to_owned(),
         labels,
@@ -269,7 +276,8 @@ fn pull_request(source: &str, body: &Body) -> Option<Told> {
 pub fn push(event: &str, body: &Value) -> Option<Push> {
     let body = Body(body);
     let (before, after) = (body.text("/before"), body.text("/after"));
-    let moved = event == "push" && body.text("/ref").starts_with("refs/heads/") && !after.is_empty() && after != NOTHING;
+    let moved =
+        event == "push" && body.text("/ref").starts_with("refs/heads/") && !after.is_empty() && after != NOTHING;
     moved.then(|| Push {
         name: body.text("/repository/full_name").to_owned(),
         before: if before == NOTHING { String::new() } else { before.to_owned() },
@@ -324,10 +332,16 @@ mod tests {
         let told = facts("local", "deployment_status", &status("success", "2026-03-02T10:00:00Z", 5, "deploy"));
         let Fact::Deployment(d) = &told[0].fact else { panic!("a deployment") };
         assert_eq!((d.external_id.as_str(), d.status, told[0].sequence), ("41", Some(Status::Succeeded), 5));
-        assert_eq!((d.parts[0].repository.as_str(), told[0].hint.as_str()), ("local/shop/checkout", "component:default/checkout"));
-        let inactive = facts("local", "deployment_status", &status("inactive", "2026-03-02T10:00:00Z", 6, "deploy:web"));
+        assert_eq!(
+            (d.parts[0].repository.as_str(), told[0].hint.as_str()),
+            ("local/shop/checkout", "component:default/checkout")
+        );
+        let inactive =
+            facts("local", "deployment_status", &status("inactive", "2026-03-02T10:00:00Z", 6, "deploy:web"));
         assert!(matches!(&inactive[0].fact, Fact::Deployment(d) if d.status.is_none()));
-        assert!(facts("local", "deployment_status", &status("success", "2026-03-02T10:00:00Z", 5, "migrate")).is_empty());
+        assert!(
+            facts("local", "deployment_status", &status("success", "2026-03-02T10:00:00Z", 5, "migrate")).is_empty()
+        );
         let error = facts("local", "deployment_status", &status("error", "2026-03-02T10:00:00Z", 7, "deploy"));
         assert!(matches!(&error[0].fact, Fact::Deployment(d) if d.status == Some(Status::Failed)));
     }
@@ -345,12 +359,16 @@ mod tests {
     fn only_runs_that_say_where_they_deploy_are_deployments() {
         let deployed = |conclusion, name| {
             let told = facts("local", "workflow_run", &run(conclusion, name));
-            told.iter().find_map(|t| if let Fact::Deployment(d) = &t.fact { Some((d.environment.clone(), d.status)) } else { None })
+            told.iter().find_map(|t| {
+                if let Fact::Deployment(d) = &t.fact { Some((d.environment.clone(), d.status)) } else { None }
+            })
         };
         let production = Some(("production".to_owned(), Some(Status::Succeeded)));
         assert_eq!(deployed("success", "Deploy to production"), production);
         assert_eq!(deployed("timed_out", "deploy/staging"), Some(("staging".to_owned(), Some(Status::Failed))));
-        for (conclusion, name) in [("cancelled", "Deploy to production"), ("success", "CI"), ("success", "Deploy"), ("stale", "Deploy prod")] {
+        for (conclusion, name) in
+            [("cancelled", "Deploy to production"), ("success", "CI"), ("success", "Deploy"), ("stale", "Deploy prod")]
+        {
             assert_eq!(deployed(conclusion, name), None, "{conclusion} {name}");
         }
         assert_eq!(run_status("completed", "action_required"), RunStatus::Waiting);

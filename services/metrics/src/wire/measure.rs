@@ -17,9 +17,18 @@ use crate::{
 const SECOND_US: i64 = 1_000_000;
 
 /// A question about one service; every violation at once.
-pub fn question(service: &str, window: Option<&pb::Window>, rules: Option<&pb::RuleSwitches>, zone: &str) -> Result<Question> {
+pub fn question(
+    service: &str,
+    window: Option<&pb::Window>,
+    rules: Option<&pb::RuleSwitches>,
+    zone: &str,
+) -> Result<Question> {
     let mut faults = Violations::new();
-    faults.check(service_ref::canonical(service).is_some(), "service", "must be a reference, as component:default/payments");
+    faults.check(
+        service_ref::canonical(service).is_some(),
+        "service",
+        "must be a reference, as component:default/payments",
+    );
     let window = self::window(window, zone, &mut faults);
     let rules = rules.map(self::rules).unwrap_or_default();
     faults.finish()?;
@@ -90,7 +99,9 @@ pub fn no_data(reason: pb::NoDataReason) -> pb::NoData {
         pb::NoDataReason::NotTracked => "the service was not tracked in this window",
         pb::NoDataReason::NoDeployments => "there was no deployment in this window",
         pb::NoDataReason::NoChanges => "no change was deployed in this window",
-        pb::NoDataReason::NoIncidentSource => "no source of incidents is connected, and rollbacks could not have been seen",
+        pb::NoDataReason::NoIncidentSource => {
+            "no source of incidents is connected, and rollbacks could not have been seen"
+        }
         pb::NoDataReason::NoIncidents => "there was no incident or failure in this window",
         pb::NoDataReason::NoRuns => "no pipeline run ended in this window",
     };

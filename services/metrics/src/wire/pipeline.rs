@@ -139,10 +139,8 @@ pub fn stats(service: String, basis: pb::Basis, stats: Stats) -> pb::PipelineSta
     let nothing = || super::measure::no_data(pb::NoDataReason::NoRuns);
     let span = |(summary, negative): (Option<_>, usize)| super::measure::span_of(summary.ok_or_else(nothing), negative);
     let (good, all) = stats.success;
-    let count = |n: usize| pb::Count {
-        value: (stats.runs > 0).then_some(n as i64),
-        no_data: (stats.runs == 0).then(nothing),
-    };
+    let count =
+        |n: usize| pb::Count { value: (stats.runs > 0).then_some(n as i64), no_data: (stats.runs == 0).then(nothing) };
     pb::PipelineStats {
         service,
         basis: Some(basis),

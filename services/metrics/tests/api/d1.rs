@@ -116,7 +116,10 @@ async fn e1_to_e4_throughput() {
         assert_eq!(percentiles, [8, 9_000, 19_350, 39_600, 45_900].map(Some), "E4");
         assert!((lead.mean_seconds.unwrap() - 16_650.0).abs() < 1e-9, "E4");
         let basis = answer.basis.unwrap();
-        assert_eq!((basis.time_zone.as_str(), basis.edition.as_str(), basis.coverage()), ("UTC", "2023", pb::Coverage::Full));
+        assert_eq!(
+            (basis.time_zone.as_str(), basis.edition.as_str(), basis.coverage()),
+            ("UTC", "2023", pb::Coverage::Full)
+        );
         assert_eq!(basis.rules.unwrap().attribution_window_seconds, 86_400);
     }
 }
@@ -125,7 +128,12 @@ async fn e1_to_e4_throughput() {
 async fn e5_to_e8_calendar() {
     for p in all().await {
         p.accept(&ann(), [commits(), deployments()].concat()).await;
-        let cases = [("UTC", [2, 1, 2, 0], 1.5), ("Europe/Berlin", [2, 1, 1, 1], 1.0), ("Asia/Tokyo", [2, 1, 1, 1], 1.0), ("America/Los_Angeles", [2, 1, 2, 0], 1.5)];
+        let cases = [
+            ("UTC", [2, 1, 2, 0], 1.5),
+            ("Europe/Berlin", [2, 1, 1, 1], 1.0),
+            ("Asia/Tokyo", [2, 1, 1, 1], 1.0),
+            ("America/Los_Angeles", [2, 1, 2, 0], 1.5),
+        ];
         for (zone, weeks, median) in cases {
             let request = pb::GetDeliveryPerformanceRequest {
                 service: "checkout".to_owned(),
@@ -159,7 +167,12 @@ async fn e9_to_e15_instability() {
         assert_eq!(failing.failed_deployments, ["d4", "d9"], "E9");
         assert_eq!(ratio(failing.rate.as_ref()), (2, 8), "E9, and never the 3/8 of E10");
         let rules = pb::RuleSwitches { only_with_changes: true, ..Default::default() };
-        let request = pb::GetDeliveryPerformanceRequest { service: "checkout".to_owned(), window: Some(w()), rules: Some(rules), ..Default::default() };
+        let request = pb::GetDeliveryPerformanceRequest {
+            service: "checkout".to_owned(),
+            window: Some(w()),
+            rules: Some(rules),
+            ..Default::default()
+        };
         assert_eq!(ratio(Some(&fail_rate(&p.measure(request).await))), (2, 6), "E9");
         let recovery = answer.recovery_time.unwrap();
         let (time, detection) = (recovery.time.unwrap(), recovery.from_detection.unwrap());
@@ -191,13 +204,25 @@ async fn e16_to_e18_other_windows() {
         let before = p.performance("checkout", instants("02-01T00:00", "03-01T00:00")).await;
         let f = frequency(&before);
         let counts = [f.deployments_all, f.deployments_with_changes, f.failed_attempts].map(Option::unwrap);
-        assert!(counts.iter().all(|c| c.value.is_none() && why(c.no_data.as_ref()) == pb::NoDataReason::NotTracked), "E16");
+        assert!(
+            counts.iter().all(|c| c.value.is_none() && why(c.no_data.as_ref()) == pb::NoDataReason::NotTracked),
+            "E16"
+        );
         assert_eq!((f.per_day, f.per_week, f.median_deployment_days_per_week), (None, None, None), "E16");
         let lead = before.change_lead_time.clone().unwrap();
         let spans = [lead.commit, lead.pr_first_commit, lead.pr_merged, before.time_to_restore.clone()];
-        assert!(spans.iter().flatten().all(|s| s.n.is_none() && why(s.no_data.as_ref()) == pb::NoDataReason::NotTracked), "E16");
+        assert!(
+            spans.iter().flatten().all(|s| s.n.is_none() && why(s.no_data.as_ref()) == pb::NoDataReason::NotTracked),
+            "E16"
+        );
         let rates = [Some(fail_rate(&before)), before.rework_rate.clone(), f.attempt_success_rate];
-        assert!(rates.iter().flatten().all(|r| r.value.is_none() && why(r.no_data.as_ref()) == pb::NoDataReason::NotTracked), "E16");
+        assert!(
+            rates
+                .iter()
+                .flatten()
+                .all(|r| r.value.is_none() && why(r.no_data.as_ref()) == pb::NoDataReason::NotTracked),
+            "E16"
+        );
         assert_eq!(before.basis.unwrap().coverage(), pb::Coverage::None, "E16");
 
         let quiet = p.performance("checkout", instants("03-23T00:00", "03-30T00:00")).await;
@@ -248,25 +273,40 @@ async fn the_included_items_reproduce_every_number() {
         ];
         for (metric, span) in spans {
             let explained = p.explain("checkout", metric, w()).await;
-            let values: Vec<i64> = explained.items.iter().filter(|i| i.included).map(|i| i.value_seconds.unwrap()).collect();
+            let values: Vec<i64> =
+                explained.items.iter().filter(|i| i.included).map(|i| i.value_seconds.unwrap()).collect();
             let mean = values.iter().sum::<i64>() as f64 / values.len() as f64;
             let span = span.unwrap();
-            assert_eq!((values.len() as i64, explained.included), (span.n.unwrap_or(0), span.n.unwrap_or(0)), "{metric:?}");
+            assert_eq!(
+                (values.len() as i64, explained.included),
+                (span.n.unwrap_or(0), span.n.unwrap_or(0)),
+                "{metric:?}"
+            );
             assert!(span.mean_seconds.is_none_or(|m| (m - mean).abs() < 1e-9), "{metric:?}");
         }
-        let ratios = [(pb::Metric::ChangeFailRate, Some(fail_rate(&answer))), (pb::Metric::ReworkRate, answer.rework_rate.clone())];
+        let ratios = [
+            (pb::Metric::ChangeFailRate, Some(fail_rate(&answer))),
+            (pb::Metric::ReworkRate, answer.rework_rate.clone()),
+        ];
         for (metric, wanted) in ratios {
             let items = p.explain("checkout", metric, w()).await.items;
-            let counted = (items.iter().filter(|i| i.included).count() as i64, items.iter().filter(|i| i.in_denominator).count() as i64);
+            let counted = (
+                items.iter().filter(|i| i.included).count() as i64,
+                items.iter().filter(|i| i.in_denominator).count() as i64,
+            );
             assert_eq!(counted, ratio(wanted.as_ref()), "{metric:?}");
         }
         let frequent = p.explain("checkout", pb::Metric::DeploymentFrequency, w()).await;
         assert_eq!(frequent.included, 8);
-        let reasons: Vec<(String, String)> = frequent.items.iter().filter(|i| !i.included).map(|i| (i.id.clone(), i.reason.clone())).collect();
+        let reasons: Vec<(String, String)> =
+            frequent.items.iter().filter(|i| !i.included).map(|i| (i.id.clone(), i.reason.clone())).collect();
         assert_eq!(reasons, [("s1".into(), "NOT_PRODUCTION".into()), ("d2".into(), "FAILED_ATTEMPT".into())]);
         let failing = p.explain("checkout", pb::Metric::ChangeFailRate, w()).await.items;
         let of = |id: &str| failing.iter().find(|i| i.id == id).unwrap();
-        assert_eq!((of("d4").rule.as_str(), of("d4").evidence.clone()), ("c", ["incident:I1", "deployment:d5", "deployment:d6"].map(str::to_owned).to_vec()));
+        assert_eq!(
+            (of("d4").rule.as_str(), of("d4").evidence.clone()),
+            ("c", ["incident:I1", "deployment:d5", "deployment:d6"].map(str::to_owned).to_vec())
+        );
         assert_eq!(of("I2").reason, "OUTSIDE_ATTRIBUTION_WINDOW");
     }
 }

@@ -6,7 +6,12 @@ use slipway_proto::metrics::v1 as pb;
 use super::platform::*;
 
 async fn deliver(p: &Platform, id: &str, event: &str, body: Value) {
-    let delivery = Delivery { source: "local".into(), delivery_id: id.into(), event: event.into(), body: body.to_string().into_bytes() };
+    let delivery = Delivery {
+        source: "local".into(),
+        delivery_id: id.into(),
+        event: event.into(),
+        body: body.to_string().into_bytes(),
+    };
     inbox::store(&p.db, &delivery).await.unwrap();
 }
 
@@ -27,7 +32,12 @@ async fn deployments(p: &Platform, service: &str) -> Vec<pb::Deployment> {
 #[tokio::test]
 async fn success_twice_then_inactive_is_one_deployment_in_any_order() {
     for p in all().await {
-        let statuses = [("inactive", 4, "2026-03-02T12:00:00Z"), ("success", 3, "2026-03-02T10:00:00Z"), ("success", 3, "2026-03-02T10:00:00Z"), ("in_progress", 2, "2026-03-02T09:50:00Z")];
+        let statuses = [
+            ("inactive", 4, "2026-03-02T12:00:00Z"),
+            ("success", 3, "2026-03-02T10:00:00Z"),
+            ("success", 3, "2026-03-02T10:00:00Z"),
+            ("in_progress", 2, "2026-03-02T09:50:00Z"),
+        ];
         for (n, (state, id, at)) in statuses.into_iter().enumerate() {
             deliver(&p, &format!("delivery-{n}"), "deployment_status", status(state, id, at)).await;
         }
@@ -36,7 +46,12 @@ async fn success_twice_then_inactive_is_one_deployment_in_any_order() {
         })
         .await;
         let all = deployments(&p, "checkout").await;
-        assert_eq!((all.len(), all[0].status(), all[0].finish_time), (1, pb::DeploymentStatus::Succeeded, at("03-02T10:00")), "{}", p.engine);
+        assert_eq!(
+            (all.len(), all[0].status(), all[0].finish_time),
+            (1, pb::DeploymentStatus::Succeeded, at("03-02T10:00")),
+            "{}",
+            p.engine
+        );
     }
 }
 
@@ -57,12 +72,22 @@ async fn a_run_and_its_jobs_are_history_and_a_deployment_only_without_better() {
         deliver(&p, "job", "workflow_job", job).await;
         deliver(&p, "run", "workflow_run", run).await;
         let first = async || {
-            let request = pb::ListPipelineRunsRequest { filter: "service = checkout AND stage_kind : SCAN".into(), ..Default::default() };
-            p.pipelines(&guest(), "ListPipelineRuns").list_pipeline_runs(request).await.unwrap().into_inner().pipeline_runs
+            let request = pb::ListPipelineRunsRequest {
+                filter: "service = checkout AND stage_kind : SCAN".into(),
+                ..Default::default()
+            };
+            p.pipelines(&guest(), "ListPipelineRuns")
+                .list_pipeline_runs(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .pipeline_runs
         };
         p.until("the run is there", async || !first().await.is_empty()).await;
         let window = || instants("03-02T00:00", "03-03T00:00");
-        let count = async || p.performance("checkout", window()).await.deployment_frequency.unwrap().deployments_all.unwrap().value;
+        let count = async || {
+            p.performance("checkout", window()).await.deployment_frequency.unwrap().deployments_all.unwrap().value
+        };
         p.until("the run counts as a deployment", async || count().await == Some(1)).await;
         deliver(&p, "status", "deployment_status", status("success", 3, "2026-03-02T09:04:00Z")).await;
         p.until("the better source is there", async || deployments(&p, "checkout").await.len() == 2).await;
@@ -74,11 +99,19 @@ async fn a_run_and_its_jobs_are_history_and_a_deployment_only_without_better() {
 async fn a_push_and_a_pull_request_give_lead_times() {
     for p in all().await {
         let push = |before: &str, after: &str, commits: &[(&str, &str)]| {
-            let commits: Vec<Value> = commits.iter().map(|(id, at)| json!({"id": id, "timestamp": at, "message": "x"})).collect();
+            let commits: Vec<Value> =
+                commits.iter().map(|(id, at)| json!({"id": id, "timestamp": at, "message": "x"})).collect();
             json!({"ref": "refs/heads/main", "before": before, "after": after, "repository": {"full_name": "shop/checkout"}, "commits": commits})
         };
-        deliver(&p, "p1", "push", push("0000000000000000000000000000000000000000", "c0", &[("c0", "2026-03-01T08:00:00Z")])).await;
-        deliver(&p, "p2", "push", push("c0", "c2", &[("c1", "2026-03-02T08:00:00Z"), ("c2", "2026-03-02T09:00:00Z")])).await;
+        deliver(
+            &p,
+            "p1",
+            "push",
+            push("0000000000000000000000000000000000000000", "c0", &[("c0", "2026-03-01T08:00:00Z")]),
+        )
+        .await;
+        deliver(&p, "p2", "push", push("c0", "c2", &[("c1", "2026-03-02T08:00:00Z"), ("c2", "2026-03-02T09:00:00Z")]))
+            .await;
         deliver(&p, "pr", "pull_request", json!({
             "repository": {"full_name": "shop/checkout"},
             "pull_request": {"number": 4, "created_at": "2026-03-02T08:05:00Z", "updated_at": "2026-03-02T09:00:00Z", "merged_at": "2026-03-02T09:00:00Z",
@@ -86,7 +119,8 @@ async fn a_push_and_a_pull_request_give_lead_times() {
         })).await;
         let one = |id, at, sha| deployed(deployment("checkout", "production", id, at, &[("shop/checkout", sha)]));
         p.accept(&ann(), vec![one("d0", "03-01T10:00", "c0"), one("d1", "03-02T10:00", "c2")]).await;
-        let lead = async || p.performance("checkout", instants("03-02T00:00", "03-03T00:00")).await.change_lead_time.unwrap();
+        let lead =
+            async || p.performance("checkout", instants("03-02T00:00", "03-03T00:00")).await.change_lead_time.unwrap();
         p.until("the deliveries are taken in", async || {
             let lead = lead().await;
             lead.commit.unwrap().n == Some(2) && lead.pr_merged.unwrap().p50_seconds == Some(3_600)

@@ -25,12 +25,16 @@ fn run(id: &str, attempt: i32, status: pb::PipelineStatus, started: &str, finish
     event(&format!("run-{id}-{attempt}-{}", status as i32), pb::fact_event::Fact::PipelineRun(run))
 }
 
-async fn list(p: &Platform, request: pb::ListPipelineRunsRequest) -> Result<pb::ListPipelineRunsResponse, tonic::Status> {
+async fn list(
+    p: &Platform,
+    request: pb::ListPipelineRunsRequest,
+) -> Result<pb::ListPipelineRunsResponse, tonic::Status> {
     p.pipelines(&guest(), "ListPipelineRuns").list_pipeline_runs(request).await.map(tonic::Response::into_inner)
 }
 
 async fn known(p: &Platform) {
-    p.accept(&ann(), vec![deployed(deployment("checkout", "production", "warm", "03-01T10:00", &[(REPO, "c0")]))]).await;
+    p.accept(&ann(), vec![deployed(deployment("checkout", "production", "warm", "03-01T10:00", &[(REPO, "c0")]))])
+        .await;
 }
 
 #[tokio::test]
@@ -45,7 +49,12 @@ async fn runs_are_listed_newest_first_and_filtered() {
         let (mut seen, mut token) = (Vec::new(), String::new());
         loop {
             let filter = r#"service = "checkout" AND start_time >= "2026-03-02T00:00:00Z""#.to_owned();
-            let page = list(&p, pb::ListPipelineRunsRequest { page_size: 5, page_token: token, filter, total: 2, ..Default::default() }).await.unwrap();
+            let page = list(
+                &p,
+                pb::ListPipelineRunsRequest { page_size: 5, page_token: token, filter, total: 2, ..Default::default() },
+            )
+            .await
+            .unwrap();
             assert_eq!(page.total_size, Some(12));
             seen.extend(page.pipeline_runs.into_iter().map(|r| r.external_id));
             token = page.next_page_token;
@@ -54,7 +63,13 @@ async fn runs_are_listed_newest_first_and_filtered() {
             }
         }
         assert_eq!(seen, (0..12).rev().map(|n| n.to_string()).collect::<Vec<_>>(), "{}", p.engine);
-        let count = async |filter: &str| list(&p, pb::ListPipelineRunsRequest { filter: filter.into(), ..Default::default() }).await.unwrap().pipeline_runs.len();
+        let count = async |filter: &str| {
+            list(&p, pb::ListPipelineRunsRequest { filter: filter.into(), ..Default::default() })
+                .await
+                .unwrap()
+                .pipeline_runs
+                .len()
+        };
         assert_eq!(count("service = \"component:default/checkout\" AND status = FAILED").await, 4);
         assert_eq!(count("branch = fix").await, 1);
         assert_eq!(count("stage_kind : DEPLOY AND trigger = PUSH").await, 12);
@@ -78,11 +93,18 @@ async fn a_run_has_stages_and_falls_stale() {
         known(&p).await;
         p.accept(&ann(), vec![run("5", 1, pb::PipelineStatus::Running, "04-14T23:00", None)]).await;
         let name = list(&p, pb::ListPipelineRunsRequest::default()).await.unwrap().pipeline_runs.remove(0).name;
-        let get = async |name: &str| p.pipelines(&guest(), "GetPipelineRun").get_pipeline_run(pb::GetPipelineRunRequest { name: name.into() }).await;
+        let get = async |name: &str| {
+            p.pipelines(&guest(), "GetPipelineRun")
+                .get_pipeline_run(pb::GetPipelineRunRequest { name: name.into() })
+                .await
+        };
         let found = get(&name).await.unwrap().into_inner();
         let kinds: Vec<pb::StageKind> = found.stages.iter().map(|s| s.kind()).collect();
         assert_eq!(kinds, [pb::StageKind::Build, pb::StageKind::Deploy, pb::StageKind::Test]);
-        assert_eq!((found.status(), found.services), (pb::PipelineStatus::Running, vec!["component:default/checkout".to_owned()]));
+        assert_eq!(
+            (found.status(), found.services),
+            (pb::PipelineStatus::Running, vec!["component:default/checkout".to_owned()])
+        );
         p.clock.advance_us(86_400_000_000);
         assert_eq!(get(&name).await.unwrap().into_inner().status(), pb::PipelineStatus::Stale, "{}", p.engine);
         assert_eq!(reason(&get("pipelineRuns/none").await.unwrap_err()), "PIPELINE_RUN_UNKNOWN");
@@ -115,7 +137,13 @@ async fn figures_leave_out_what_was_cancelled() {
         assert_eq!(all.duration.unwrap().p50_seconds, Some(900));
         let none = stats("checkout", instants("03-05T00:00", "03-06T00:00")).await.unwrap();
         assert_eq!(none.runs.unwrap().no_data.unwrap().reason(), pb::NoDataReason::NoRuns);
-        assert_eq!(reason(&stats("gone", instants("03-05T00:00", "03-06T00:00")).await.unwrap_err()), "SERVICE_UNKNOWN");
-        assert_eq!(fields(&stats("checkout", dates("2026-03-05", "2026-03-05", "UTC")).await.unwrap_err()), ["window.to_date"]);
+        assert_eq!(
+            reason(&stats("gone", instants("03-05T00:00", "03-06T00:00")).await.unwrap_err()),
+            "SERVICE_UNKNOWN"
+        );
+        assert_eq!(
+            fields(&stats("checkout", dates("2026-03-05", "2026-03-05", "UTC")).await.unwrap_err()),
+            ["window.to_date"]
+        );
     }
 }

@@ -45,7 +45,10 @@ impl DirectoryService for Directory {
         Ok(Response::new(found.ok_or_else(|| Error::new(&SERVICE_UNKNOWN, "no such entity"))?))
     }
 
-    async fn list_memberships(&self, _: Request<ListMembershipsRequest>) -> Result<Response<ListMembershipsResponse>, Status> {
+    async fn list_memberships(
+        &self,
+        _: Request<ListMembershipsRequest>,
+    ) -> Result<Response<ListMembershipsResponse>, Status> {
         Ok(Response::new(ListMembershipsResponse::default()))
     }
 }
@@ -81,7 +84,8 @@ async fn start(own: scratch::Scratch) -> Platform {
     let (hub, signer, shutdown, known) = (Hub::new(), Signer::generate(), Shutdown::new(), Known::default());
     let clock = Clock::manual(us("2026-04-15T00:00:00Z"));
     let catalog = scratch::sqlite(&store::MIGRATIONS).await;
-    let directory = Service::new("catalog", catalog.db.clone()).add(DirectoryServiceServer::new(Directory(known.clone())));
+    let directory =
+        Service::new("catalog", catalog.db.clone()).add(DirectoryServiceServer::new(Directory(known.clone())));
     drop(hub.serve(directory, signer.verifier(), shutdown.clone()));
     let context = Context { clock: clock.clone(), peers: hub.peers("metrics"), verifier: signer.verifier() };
     let service = slipway_metrics::build(Config::new(own.config.clone()), context).await.unwrap();
@@ -107,7 +111,12 @@ impl Platform {
             ..Ownership::default()
         };
         self.known.lock().unwrap().insert(reference.clone(), ownership);
-        let changed = EntityChanged { r#ref: reference, uid: name.to_owned(), kind: "component".to_owned(), ..EntityChanged::default() };
+        let changed = EntityChanged {
+            r#ref: reference,
+            uid: name.to_owned(),
+            kind: "component".to_owned(),
+            ..EntityChanged::default()
+        };
         let mut tx = self.catalog.db.begin().await.unwrap();
         journal::append(&mut tx, journal::event(name, &changed)).await.unwrap();
         tx.commit().await.unwrap();
@@ -234,7 +243,13 @@ pub fn change(repository: &str, sha: &str, parents: &[&str], committed: &str) ->
     event(&format!("change-{repository}-{sha}"), pb::fact_event::Fact::Change(change))
 }
 
-pub fn deployment(service: &str, environment: &str, id: &str, finished: &str, parts: &[(&str, &str)]) -> pb::Deployment {
+pub fn deployment(
+    service: &str,
+    environment: &str,
+    id: &str,
+    finished: &str,
+    parts: &[(&str, &str)],
+) -> pb::Deployment {
     let part = |(repository, sha): &(&str, &str)| pb::DeploymentPart {
         repository: (*repository).to_owned(),
         sha: (*sha).to_owned(),
@@ -275,12 +290,21 @@ pub fn instants(from: &str, to: &str) -> pb::Window {
 }
 
 pub fn dates(from: &str, to: &str, zone: &str) -> pb::Window {
-    pb::Window { from_date: from.to_owned(), to_date: to.to_owned(), time_zone: zone.to_owned(), ..pb::Window::default() }
+    pb::Window {
+        from_date: from.to_owned(),
+        to_date: to.to_owned(),
+        time_zone: zone.to_owned(),
+        ..pb::Window::default()
+    }
 }
 
 impl Platform {
     pub async fn performance(&self, service: &str, window: pb::Window) -> pb::DeliveryPerformance {
-        let request = pb::GetDeliveryPerformanceRequest { service: service.to_owned(), window: Some(window), ..Default::default() };
+        let request = pb::GetDeliveryPerformanceRequest {
+            service: service.to_owned(),
+            window: Some(window),
+            ..Default::default()
+        };
         self.measure(request).await
     }
 
