@@ -23,8 +23,8 @@ use slipway_kit::{
     worker,
 };
 
-pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use deletions::Deletion;
+pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use hints::pull_request_id;
 pub use previews::WantedPreview;
 pub use watch::{Change, WatchQuery};
@@ -112,7 +112,8 @@ impl App {
 
     /// Saves a changed environment with its event; a changed generation or ending wakes its worker.
     pub(crate) async fn save(&self, tx: &mut Tx, before: &Environment, env: &mut Environment) -> Result<()> {
-        let wake = before.generation != env.generation || before.retire != env.retire || before.expire_us != env.expire_us;
+        let wake =
+            before.generation != env.generation || before.retire != env.retire || before.expire_us != env.expire_us;
         self.save_status(tx, before, env).await?;
         if wake { worker::enqueue(tx, WORK_ENVIRONMENT, &env.uid, 0).await } else { Ok(()) }
     }

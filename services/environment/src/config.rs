@@ -94,7 +94,11 @@ impl Config {
         let mut v = Violations::new();
         let label = |text: &str| {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            !text.is_empty() && text.len() <= 63 && text.chars().all(plain) && !text.starts_with('-') && !text.ends_with('-')
+            !text.is_empty()
+                && text.len() <= 63
+                && text.chars().all(plain)
+                && !text.starts_with('-')
+                && !text.ends_with('-')
         };
         v.check(!self.clusters.is_empty(), "clusters", "at least one");
         for (at, cluster) in self.clusters.iter().enumerate() {

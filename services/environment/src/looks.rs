@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::{FutureExt as _, future::BoxFuture};
 use slipway_kit::{
     db::Tx,
-    error::Result,
+    error::{Error, Result, SERVICE_UNKNOWN},
     journal::Stored,
     worker::{Claim, Handler, Next},
 };
@@ -17,6 +17,9 @@ use crate::{app::App, wire};
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 /// How often a look at an ending life is repeated.
 const ENDING_EVERY: Duration = Duration::from_secs(2);
+
+/// How often a look waits for the catalog before it is left to the poll; about two minutes.
+const TRIES_MAX: i64 = 7;
 
 /// Takes one event of the secrets service.
 pub fn apply_binding<'a>(app: App, tx: &'a mut Tx, event: &'a Stored) -> BoxFuture<'a, Result<()>> {
@@ -40,7 +43,11 @@ impl Handler for PullRequests {
         let (Some(scm), Some(repository), Some(number)) = (scm, repository, number) else { return Ok(Next::Done) };
         match self.0.look(scm, repository, number).await {
             Err(error) if error.is(&crate::error::ENVIRONMENT_DELETING) => Ok(Next::After(ENDING_EVERY)),
-            done => done.map(|()| Next::Done),
+            // The catalog may be about to read the repository; after some tries the poll goes on.
+            Ok(false) if claim.attempts <= TRIES_MAX => {
+                Err(Error::new(&SERVICE_UNKNOWN, format!("the catalog does not know every service of {}", claim.id)))
+            }
+            done => done.map(|_| Next::Done),
         }
     }
 }

@@ -78,7 +78,13 @@ impl Reconciler {
     }
 
     /// Saves what the step decided and does its action; `None` means to go on.
-    async fn advance(&self, claim: &Claim, before: &Environment, mut env: Environment, action: Action) -> Result<Option<Next>> {
+    async fn advance(
+        &self,
+        claim: &Claim,
+        before: &Environment,
+        mut env: Environment,
+        action: Action,
+    ) -> Result<Option<Next>> {
         self.save(claim, before, &mut env).await?;
         match action {
             Action::Again => Ok(None),
@@ -117,7 +123,14 @@ impl Reconciler {
         }
     }
 
-    async fn unavailable(&self, claim: &Claim, before: &Environment, mut env: Environment, aspect: Aspect, text: &str) -> Result<()> {
+    async fn unavailable(
+        &self,
+        claim: &Claim,
+        before: &Environment,
+        mut env: Environment,
+        aspect: Aspect,
+        text: &str,
+    ) -> Result<()> {
         step::unavailable(&mut env, aspect, "DEPENDENCY_UNAVAILABLE", text, self.0.now_us());
         self.save(claim, before, &mut env).await
     }

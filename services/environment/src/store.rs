@@ -5,7 +5,6 @@ mod deletions;
 mod environments;
 mod receipts;
 
-
 use slipway_kit::db::Db;
 
 pub use deletions::OpenDeletion;

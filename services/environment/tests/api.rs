@@ -124,7 +124,10 @@ async fn ci_ensures_a_preview_and_waits_for_it() {
     let platform = Platform::start().await;
     platform.fake.set(REPOSITORY, "7", open(1));
     let made = platform.ensure(&ann(), preview(7, 1)).await.unwrap();
-    assert_eq!((made.name.as_str(), made.url.as_str()), ("environments/pr-7-payments", "http://pr-7-payments.preview.localhost"));
+    assert_eq!(
+        (made.name.as_str(), made.url.as_str()),
+        ("environments/pr-7-payments", "http://pr-7-payments.preview.localhost")
+    );
     assert!(made.reconciling);
     let settled = platform.settle(&made.name).await;
     assert_eq!(settled.state(), pb::EnvironmentState::Published);
@@ -142,10 +145,16 @@ async fn ci_ensures_a_preview_and_waits_for_it() {
     refused(platform.ensure(&ann(), preview(8, 1)).await, Code::NotFound, "PULL_REQUEST_UNKNOWN");
     let mut images = preview(7, 1);
     images.images = [("app", "x:latest"), ("b", "y")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    assert_eq!(fields(&refused(platform.ensure(&ann(), images).await, Code::InvalidArgument, "INVALID_FIELD")).len(), 2);
+    assert_eq!(
+        fields(&refused(platform.ensure(&ann(), images).await, Code::InvalidArgument, "INVALID_FIELD")).len(),
+        2
+    );
     let mut bad = preview(0, 1);
     bad.head_sha = "abc".to_owned();
-    assert_eq!(fields(&refused(platform.ensure(&ann(), bad).await, Code::InvalidArgument, "INVALID_FIELD")), ["pull_request", "head_sha"]);
+    assert_eq!(
+        fields(&refused(platform.ensure(&ann(), bad).await, Code::InvalidArgument, "INVALID_FIELD")),
+        ["pull_request", "head_sha"]
+    );
     refused(platform.ensure(&stranger(), preview(7, 1)).await, Code::PermissionDenied, "PERMISSION_DENIED");
     let unknown = pb::EnsurePreviewRequest { service: "component:default/none".to_owned(), ..preview(7, 1) };
     refused(platform.ensure(&ann(), unknown.clone()).await, Code::PermissionDenied, "PERMISSION_DENIED");
@@ -159,7 +168,12 @@ async fn a_deleted_preview_stays_deleted_and_leaves_a_receipt() {
     platform.fake.set(REPOSITORY, "7", open(1));
     let made = platform.ensure(&ann(), preview(7, 1)).await.unwrap();
     platform.settle(&made.name).await;
-    let delete = |etag: &str| pb::DeletePreviewRequest { service: SERVICE.to_owned(), pull_request: 7, etag: etag.to_owned(), ..Default::default() };
+    let delete = |etag: &str| pb::DeletePreviewRequest {
+        service: SERVICE.to_owned(),
+        pull_request: 7,
+        etag: etag.to_owned(),
+        ..Default::default()
+    };
     let stale = platform.previews(&ann(), "DeletePreview").delete_preview(delete("old")).await;
     refused(stale, Code::Aborted, "ETAG_MISMATCH");
     let gone = platform.previews(&ann(), "DeletePreview").delete_preview(delete("")).await.unwrap().into_inner();
@@ -177,10 +191,19 @@ async fn a_deleted_preview_stays_deleted_and_leaves_a_receipt() {
     refused(platform.ensure(&ann(), preview(7, 1)).await, Code::FailedPrecondition, "PULL_REQUEST_ENDED");
     let name = format!("teardownReceipts/{}", made.uid);
     let get = |name: &str| pb::GetTeardownReceiptRequest { name: name.to_owned() };
-    let receipt = platform.environments(&ann(), "GetTeardownReceipt").get_teardown_receipt(get(&name)).await.unwrap().into_inner();
-    assert_eq!((receipt.reason.as_str(), receipt.actor.as_str(), receipt.cluster_observed), ("REQUESTED", "user:default/ann", false));
+    let receipt = platform
+        .environments(&ann(), "GetTeardownReceipt")
+        .get_teardown_receipt(get(&name))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (receipt.reason.as_str(), receipt.actor.as_str(), receipt.cluster_observed),
+        ("REQUESTED", "user:default/ann", false)
+    );
     let foreign = platform.environments(&stranger(), "GetTeardownReceipt").get_teardown_receipt(get(&name)).await;
-    let missing = platform.environments(&stranger(), "GetTeardownReceipt").get_teardown_receipt(get("teardownReceipts/x")).await;
+    let missing =
+        platform.environments(&stranger(), "GetTeardownReceipt").get_teardown_receipt(get("teardownReceipts/x")).await;
     let (foreign, missing) = (foreign.unwrap_err(), missing.unwrap_err());
     assert_eq!((foreign.code(), foreign.message()), (missing.code(), missing.message()));
     let list = pb::ListTeardownReceiptsRequest { service: SERVICE.to_owned(), ..Default::default() };
@@ -211,7 +234,12 @@ async fn environments_of_every_kind_are_created_read_and_listed() {
     assert_eq!(platform.settle(&first.name).await.state(), pb::EnvironmentState::Published);
     let second = platform.create(&ann(), staging).await.unwrap();
     assert_eq!((second.uid, second.generation), (first.uid, 1));
-    let request = |filter: &str| pb::ListEnvironmentsRequest { filter: filter.to_owned(), total: 1, page_size: 2, ..Default::default() };
+    let request = |filter: &str| pb::ListEnvironmentsRequest {
+        filter: filter.to_owned(),
+        total: 1,
+        page_size: 2,
+        ..Default::default()
+    };
     let list = |who: Caller, filter: &str| {
         let request = request(filter);
         let mut client = platform.environments(&who, "ListEnvironments");
@@ -239,7 +267,10 @@ async fn a_wrong_wish_is_told_whole() {
         ..wish(pb::EnvironmentKind::PullRequest)
     };
     let status = refused(platform.create(&ann(), wrong).await, Code::InvalidArgument, "INVALID_FIELD");
-    assert_eq!(fields(&status), ["environment.kind", "environment.tier", "environment.label", "environment.source.branch"]);
+    assert_eq!(
+        fields(&status),
+        ["environment.kind", "environment.tier", "environment.label", "environment.source.branch"]
+    );
     let days = |days: i64| Some(prost_types::Duration { seconds: days * 86_400, nanos: 0 });
     let long = pb::Environment { ttl: days(31), ..wish(pb::EnvironmentKind::Personal) };
     let status = refused(platform.create(&ann(), long).await, Code::InvalidArgument, "TTL_TOO_LONG");
@@ -253,13 +284,18 @@ async fn a_wrong_wish_is_told_whole() {
     platform.fake.set(REPOSITORY, "none", Reading::Ended { reason: RetireReason::BranchDeleted, at_us: 1 });
     refused(platform.create(&ann(), branch("none")).await, Code::NotFound, "BRANCH_UNKNOWN");
     refused(platform.create(&ann(), branch("dark")).await, Code::Unavailable, "SCM_UNREACHABLE");
-    refused(platform.create(&stranger(), wish(pb::EnvironmentKind::Personal)).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    refused(
+        platform.create(&stranger(), wish(pb::EnvironmentKind::Personal)).await,
+        Code::PermissionDenied,
+        "PERMISSION_DENIED",
+    );
     let only = pb::CreateEnvironmentRequest {
         environment: Some(wish(pb::EnvironmentKind::Personal)),
         validate_only: true,
         ..Default::default()
     };
-    let planned = platform.environments(&ann(), "CreateEnvironment").create_environment(only).await.unwrap().into_inner();
+    let planned =
+        platform.environments(&ann(), "CreateEnvironment").create_environment(only).await.unwrap().into_inner();
     refused(platform.get(&ann(), &planned.name).await, Code::PermissionDenied, "PERMISSION_DENIED");
 }
 
@@ -278,7 +314,11 @@ async fn time_to_live_is_extended_up_to_the_cap() {
     refused(client(&ann()).extend_environment(extend(31 * 86_400, "")).await, Code::InvalidArgument, "TTL_TOO_LONG");
     refused(client(&ann()).extend_environment(extend(1, "")).await, Code::InvalidArgument, "INVALID_FIELD");
     refused(client(&ann()).extend_environment(extend(86_400, "old")).await, Code::Aborted, "ETAG_MISMATCH");
-    refused(client(&stranger()).extend_environment(extend(86_400, "")).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    refused(
+        client(&stranger()).extend_environment(extend(86_400, "")).await,
+        Code::PermissionDenied,
+        "PERMISSION_DENIED",
+    );
     let longer = client(&ann()).extend_environment(extend(30 * 86_400, &settled.etag)).await.unwrap().into_inner();
     assert_eq!(longer.expire_time.unwrap().seconds, platform.clock.now_us() / 1_000_000 + 30 * 86_400);
     assert_eq!(longer.generation, settled.generation);
@@ -287,13 +327,19 @@ async fn time_to_live_is_extended_up_to_the_cap() {
 #[tokio::test]
 async fn production_needs_two_people_to_go() {
     let platform = Platform::start().await;
-    let people = ["ann", "bob", "cleo"].map(|name| caller(&format!("user:default/{name}"), &[(OWNER, Role::Maintainer)], &[]));
-    let wanted = pb::Environment { tier: pb::EnvironmentTier::Production.into(), ..wish(pb::EnvironmentKind::LongLived) };
+    let people =
+        ["ann", "bob", "cleo"].map(|name| caller(&format!("user:default/{name}"), &[(OWNER, Role::Maintainer)], &[]));
+    let wanted =
+        pb::Environment { tier: pb::EnvironmentTier::Production.into(), ..wish(pb::EnvironmentKind::LongLived) };
     let made = platform.create(&people[0], wanted).await.unwrap();
     platform.settle(&made.name).await;
     let delete = pb::DeleteEnvironmentRequest { name: made.name.clone(), ..Default::default() };
-    let opened = platform.environments(&people[0], "DeleteEnvironment").delete_environment(delete).await.unwrap().into_inner();
-    assert_eq!((opened.confirmations_missing, opened.environment.unwrap().state()), (2, pb::EnvironmentState::Published));
+    let opened =
+        platform.environments(&people[0], "DeleteEnvironment").delete_environment(delete).await.unwrap().into_inner();
+    assert_eq!(
+        (opened.confirmations_missing, opened.environment.unwrap().state()),
+        (2, pb::EnvironmentState::Published)
+    );
     let confirm = |name: &str, token: &str| pb::ConfirmDeleteRequest {
         name: made.name.clone(),
         confirm_name: name.to_owned(),
@@ -302,16 +348,25 @@ async fn production_needs_two_people_to_go() {
     };
     let (id, token) = ("payments-production", opened.confirm_token);
     let client = |who: &Caller| platform.environments(who, "ConfirmDelete");
-    refused(client(&people[1]).confirm_delete(confirm("payments", &token)).await, Code::InvalidArgument, "INVALID_FIELD");
+    refused(
+        client(&people[1]).confirm_delete(confirm("payments", &token)).await,
+        Code::InvalidArgument,
+        "INVALID_FIELD",
+    );
     refused(client(&people[1]).confirm_delete(confirm(id, "guess")).await, Code::FailedPrecondition, "DELETE_NOT_OPEN");
     refused(client(&ann()).confirm_delete(confirm(id, &token)).await, Code::PermissionDenied, "PERMISSION_DENIED");
     let one = client(&people[1]).confirm_delete(confirm(id, &token)).await.unwrap().into_inner();
     assert_eq!(one.confirmations_missing, 1);
-    refused(client(&people[1]).confirm_delete(confirm(id, &token)).await, Code::FailedPrecondition, "CONFIRMED_ALREADY");
+    refused(
+        client(&people[1]).confirm_delete(confirm(id, &token)).await,
+        Code::FailedPrecondition,
+        "CONFIRMED_ALREADY",
+    );
     platform.clock.advance_us(16 * 60_000_000);
     refused(client(&people[2]).confirm_delete(confirm(id, &token)).await, Code::FailedPrecondition, "DELETE_NOT_OPEN");
     let delete = pb::DeleteEnvironmentRequest { name: made.name.clone(), ..Default::default() };
-    let opened = platform.environments(&people[0], "DeleteEnvironment").delete_environment(delete).await.unwrap().into_inner();
+    let opened =
+        platform.environments(&people[0], "DeleteEnvironment").delete_environment(delete).await.unwrap().into_inner();
     for who in &people[1..] {
         client(who).confirm_delete(confirm(id, &opened.confirm_token)).await.unwrap();
     }
@@ -357,7 +412,10 @@ async fn a_watch_tells_a_snapshot_and_then_every_change_once() {
     }
     let forged = pb::WatchEnvironmentsRequest { resume_token: "x".to_owned(), ..Default::default() };
     refused(watch(forged, ann()).await.map(drop), Code::OutOfRange, "RESUME_TOKEN_EXPIRED");
-    let unknown = pb::WatchEnvironmentsRequest { filter: "create_time > \"2026-01-01T00:00:00Z\"".to_owned(), ..Default::default() };
+    let unknown = pb::WatchEnvironmentsRequest {
+        filter: "create_time > \"2026-01-01T00:00:00Z\"".to_owned(),
+        ..Default::default()
+    };
     refused(watch(unknown, ann()).await.map(drop), Code::InvalidArgument, "FILTER_INVALID");
 }
 

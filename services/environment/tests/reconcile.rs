@@ -8,10 +8,12 @@ use slipway_environment::{
         environment::{Environment, RetireReason},
         preview::{Head, Reading},
         state::State,
+        tier::Tier,
     },
     store::Store,
-    world::fake::{Fake, Kill},
+    wire::event::BindingChange,
     worker,
+    world::fake::{Fake, Kill},
 };
 use slipway_kit::{
     clock::Clock,
@@ -70,7 +72,10 @@ async fn a_webhook_makes_a_preview_and_ci_brings_its_image() {
             run(&app).await;
         }
         let env = living(&scratch).await.unwrap();
-        assert_eq!((env.spec.source.head_sha.clone(), env.generation, env.state()), (support::sha(2), 3, State::Published));
+        assert_eq!(
+            (env.spec.source.head_sha.clone(), env.generation, env.state()),
+            (support::sha(2), 3, State::Published)
+        );
         // Closed: gone, with a receipt, and no late hint brings it back.
         fake.set(REPOSITORY, "7", Reading::Ended { reason: RetireReason::Closed, at_us: 50 });
         app.hint("local", "pull_request", &hook(7)).await.unwrap();
@@ -78,7 +83,8 @@ async fn a_webhook_makes_a_preview_and_ci_brings_its_image() {
         wake(&scratch, 7).await;
         run(&app).await;
         assert_eq!(living(&scratch).await, None);
-        let receipt = app.receipt(&call(ann(), "GetTeardownReceipt"), &format!("teardownReceipts/{}", env.uid)).await.unwrap();
+        let receipt =
+            app.receipt(&call(ann(), "GetTeardownReceipt"), &format!("teardownReceipts/{}", env.uid)).await.unwrap();
         assert_eq!((receipt.reason.as_str(), receipt.objects[0].kind.as_str()), ("CLOSED", "GitFile"));
         fake.set(REPOSITORY, "7", open(2));
         app.hint("local", "pull_request", &hook(7)).await.unwrap();
@@ -154,7 +160,8 @@ async fn a_fork_waits_and_a_broken_chart_says_why() {
     run(&app).await;
     assert_eq!(living(&scratch).await.unwrap().state(), State::AwaitingApproval);
     assert_eq!(fake.state().folders.len(), 0);
-    fake.state().fault = Some(slipway_environment::world::Fault { reason: "CHART_BROKEN", message: "line 3".to_owned() });
+    fake.state().fault =
+        Some(slipway_environment::world::Fault { reason: "CHART_BROKEN", message: "line 3".to_owned() });
     fake.set(REPOSITORY, "7", open(2));
     app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 2)).await.unwrap();
     run(&app).await;
@@ -169,6 +176,53 @@ async fn a_fork_waits_and_a_broken_chart_says_why() {
     clock.advance_us(73 * 3_600_000_000);
     settle(&scratch, &app, 7).await;
     assert_eq!(living(&scratch).await, None);
+}
+
+#[tokio::test]
+async fn a_new_binding_is_a_new_generation() {
+    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let (fake, app, _) = shop(&scratch).await;
+    fake.set(REPOSITORY, "7", open(1));
+    app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 1)).await.unwrap();
+    run(&app).await;
+    let change = |secret_name: &str, is_gone| BindingChange {
+        service: support::SERVICE.to_owned(),
+        tier: Some(Tier::Development),
+        environment_uid: String::new(),
+        secret_name: secret_name.to_owned(),
+        is_gone,
+    };
+    // What no manifest refers to is no news.
+    for (change, generation) in
+        [(change("db", true), 1), (change("db", false), 2), (change("db", false), 2), (change("db", true), 3)]
+    {
+        fake.state().secret_names = if change.is_gone { Vec::new() } else { vec!["db".to_owned()] };
+        let mut tx = scratch.db.begin().await.unwrap();
+        app.rebind(&mut tx, &change).await.unwrap();
+        tx.commit().await.unwrap();
+        run(&app).await;
+        let env = living(&scratch).await.unwrap();
+        assert_eq!(
+            (env.generation, env.state(), &env.status.secret_names),
+            (generation, State::Published, &fake.state().secret_names)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_service_the_catalog_does_not_know_yet_is_looked_at_again() {
+    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let (fake, app, _) = shop(&scratch).await;
+    let facts = fake.state().services.remove(support::SERVICE).unwrap();
+    fake.set(REPOSITORY, "7", open(1));
+    app.hint("local", "pull_request", &hook(7)).await.unwrap();
+    run(&app).await;
+    let waiting = item(&scratch.db, WORK_PULL_REQUEST, &pull_request_id("local", REPOSITORY, 7)).await.unwrap();
+    assert!(waiting.is_some_and(|item| !item.parked));
+    fake.state().services.insert(support::SERVICE.to_owned(), facts);
+    wake(&scratch, 7).await;
+    run(&app).await;
+    assert!(living(&scratch).await.is_some());
 }
 
 /// A small generator, so that a failing history can be told again by its seed.

@@ -132,7 +132,13 @@ async fn what_ends_is_buried_counted_and_receipted() {
         store.insert_receipt(&mut tx, &receipt::of(&env, 99)).await.unwrap();
         let files = vec![("a".to_owned(), "b".to_owned())];
         store.keep_render(&mut tx, &env.uid, 1, &files).await.unwrap();
-        let open = OpenDeletion { uid: env.uid.clone(), token: "t".to_owned(), requester: "u".to_owned(), confirmers: vec!["v".to_owned()], expire_us: 9 };
+        let open = OpenDeletion {
+            uid: env.uid.clone(),
+            token: "t".to_owned(),
+            requester: "u".to_owned(),
+            confirmers: vec!["v".to_owned()],
+            expire_us: 9,
+        };
         store.keep_deletion(&mut tx, &open).await.unwrap();
         assert_eq!(store.open_deletion(&mut tx, &env.uid, 8).await.unwrap(), Some(open));
         assert_eq!(store.open_deletion(&mut tx, &env.uid, 9).await.unwrap(), None);

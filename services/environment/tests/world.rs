@@ -8,14 +8,17 @@ use slipway_environment::{
     app::App,
     error::SUPERSEDED,
     model::{
-        config, environment::{Environment, Source}, layout,
+        config,
+        environment::{Environment, Source},
+        layout,
         state::State,
         tier::Tier,
     },
     store::Store,
     worker,
     world::{
-        Job, Output, Outputs, Renderer, Sources, World, fake::Fake, helm::Helm, outputs::GitOutputs, sources::ScmSources,
+        Job, Output, Outputs, Renderer, Sources, World, fake::Fake, helm::Helm, outputs::GitOutputs,
+        sources::ScmSources,
     },
 };
 use slipway_kit::{
@@ -52,7 +55,8 @@ spec: { ports: [{ name: http, port: 80 }] }
 "#;
 
 fn helm() -> Option<Tool> {
-    let set = std::env::var("SLIPWAY_TEST_HELM").ok().and_then(|path| Tool::at("helm", std::path::Path::new(&path)).ok());
+    let set =
+        std::env::var("SLIPWAY_TEST_HELM").ok().and_then(|path| Tool::at("helm", std::path::Path::new(&path)).ok());
     let found = set.or_else(|| Tool::find("helm").ok());
     if found.is_none() {
         eprintln!("skipped: helm (not on PATH and SLIPWAY_TEST_HELM is not set)");
@@ -73,7 +77,10 @@ fn chart(deployment: &str) -> Vec<FileChange> {
         write(config::PATH, CONFIG),
         write("catalog-info.yaml", "apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata: {name: payments}\n"),
         write("chart/Chart.yaml", "apiVersion: v2\nname: payments\nversion: 0.1.0\n"),
-        write("chart/values.yaml", "note: plain\nimage: {repository: \"\", digest: \"\"}\nroute: {host: \"\"}\nsecretNames: []\n"),
+        write(
+            "chart/values.yaml",
+            "note: plain\nimage: {repository: \"\", digest: \"\"}\nroute: {host: \"\"}\nsecretNames: []\n",
+        ),
         write("chart/values-preview.yaml", "note: preview\n"),
         write("chart/templates/all.yaml", deployment),
     ]
@@ -113,7 +120,14 @@ async fn outputs_keep_their_contract(outputs: &dyn Outputs, env: &Environment) {
     let message = |generation| layout::publish_message(&Environment { generation, ..env.clone() });
     let files = |text: &str| vec![("a.yaml".to_owned(), text.to_owned()), ("b.yaml".to_owned(), "b".to_owned())];
     let (first, second) = (message(1), message(2));
-    let output = |generation, message| Output { cluster: "local", folder: &folder, uid: &env.uid, generation, message, now_us: 1_000_000 };
+    let output = |generation, message| Output {
+        cluster: "local",
+        folder: &folder,
+        uid: &env.uid,
+        generation,
+        message,
+        now_us: 1_000_000,
+    };
     let one = outputs.publish(&output(1, &first), &files("1")).await.unwrap();
     assert_eq!(outputs.publish(&output(1, &first), &files("1")).await.unwrap().commit, one.commit);
     let two = outputs.publish(&output(2, &second), &files("2")[..1]).await.unwrap();
@@ -128,7 +142,10 @@ async fn outputs_keep_their_contract(outputs: &dyn Outputs, env: &Environment) {
     assert_eq!(outputs.remove(&output(2, &gone)).await.unwrap().commit, removed.commit);
     // Late: nothing of a removed life comes back.
     assert!(outputs.publish(&output(2, &second), &files("2")).await.unwrap_err().is(&SUPERSEDED));
-    let other = Output { uid: "next", ..output(1, "Next\n\nSlipway-Environment-Uid: next\nSlipway-Generation: 1\nSlipway-Action: publish\n") };
+    let other = Output {
+        uid: "next",
+        ..output(1, "Next\n\nSlipway-Environment-Uid: next\nSlipway-Generation: 1\nSlipway-Action: publish\n")
+    };
     outputs.publish(&other, &files("3")).await.unwrap();
     assert_eq!(outputs.remove(&output(2, &gone)).await.unwrap().files, Vec::<String>::new());
 }
@@ -148,19 +165,26 @@ async fn writers_of_one_repository_lose_nothing() {
     let root = dir.path().to_owned();
     // Two openings of the same root are two processes to each other.
     let git = Tool::find("git").unwrap();
-    let outputs = [GitOutputs::open(git.clone(), &root).await.unwrap(), GitOutputs::open(git.clone(), &root).await.unwrap()];
+    let outputs =
+        [GitOutputs::open(git.clone(), &root).await.unwrap(), GitOutputs::open(git.clone(), &root).await.unwrap()];
     let outputs = Arc::new(outputs);
     let tasks = (0..8).map(|n| {
         let outputs = outputs.clone();
         tokio::spawn(async move {
             let (folder, uid) = (format!("environments/development/s/e{n}"), format!("uid-{n}"));
-            let message = format!("x\n\nSlipway-Environment-Uid: {uid}\nSlipway-Generation: 1\nSlipway-Action: publish\n");
-            let output = Output { cluster: "local", folder: &folder, uid: &uid, generation: 1, message: &message, now_us: 0 };
+            let message =
+                format!("x\n\nSlipway-Environment-Uid: {uid}\nSlipway-Generation: 1\nSlipway-Action: publish\n");
+            let output =
+                Output { cluster: "local", folder: &folder, uid: &uid, generation: 1, message: &message, now_us: 0 };
             outputs[n % 2].publish(&output, &[("a.yaml".to_owned(), n.to_string())]).await.unwrap()
         })
     });
     futures::future::join_all(tasks).await.into_iter().for_each(|done| drop(done.unwrap()));
-    let repo = slipway_kit::git::Git::open(git, &root).await.unwrap().repository(&FilePath::parse("local.git").unwrap()).unwrap();
+    let repo = slipway_kit::git::Git::open(git, &root)
+        .await
+        .unwrap()
+        .repository(&FilePath::parse("local.git").unwrap())
+        .unwrap();
     let head = repo.branch_head("main").await.unwrap().unwrap();
     assert_eq!(repo.list_tree(&head, None).await.unwrap().len(), 8);
 }
@@ -190,7 +214,9 @@ async fn a_source_is_read_as_it_is_now() {
     assert_eq!(sources.open_pull_requests("local", "acme/payments").await.unwrap(), [1]);
     let close = ClosePullRequest { number: 1, merge: false, author: author() };
     let closed = scm.close_pull_request("acme/payments", &close).await.unwrap();
-    assert!(matches!(sources.read(&source(Some(1))).await, Reading::Ended { at_us, .. } if Some(at_us) == closed.closed_us));
+    assert!(
+        matches!(sources.read(&source(Some(1))).await, Reading::Ended { at_us, .. } if Some(at_us) == closed.closed_us)
+    );
     let unknown = Source { scm: "none".to_owned(), ..source(Some(1)) };
     assert!(matches!(sources.read(&unknown).await, Reading::Unknown { reason: "SCM_UNREACHABLE", .. }));
 }
@@ -303,7 +329,9 @@ async fn a_pull_request_becomes_manifests_and_then_a_receipt() {
         assert!(deployment.contains(part), "{part} is not in {deployment}");
     }
     assert!(files[&format!("{folder}/70-httproute-slipway-route.yaml")].contains("pr-1-payments.preview.localhost"));
-    for guard in ["25-resourcequota-slipway-quota", "20-limitrange-slipway-defaults", "30-networkpolicy-slipway-deny-all"] {
+    for guard in
+        ["25-resourcequota-slipway-quota", "20-limitrange-slipway-defaults", "30-networkpolicy-slipway-deny-all"]
+    {
         assert!(files.contains_key(&format!("{folder}/{guard}.yaml")), "{guard}");
     }
     assert!(files.values().all(|text| !text.contains("kind: Secret\n")));

@@ -16,13 +16,19 @@ use crate::{
 
 #[tonic::async_trait]
 impl pb::environment_service_server::EnvironmentService for Api {
-    async fn create_environment(&self, request: Request<pb::CreateEnvironmentRequest>) -> Result<Response<pb::Environment>, Status> {
+    async fn create_environment(
+        &self,
+        request: Request<pb::CreateEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
         let (call, message) = accept_change(request)?;
         let env = self.app.create(&call, &wanted(message)).await?;
         Ok(Response::new(self.render(&env)))
     }
 
-    async fn get_environment(&self, request: Request<pb::GetEnvironmentRequest>) -> Result<Response<pb::Environment>, Status> {
+    async fn get_environment(
+        &self,
+        request: Request<pb::GetEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
         let (call, message) = accept(request)?;
         let env = self.app.get(&call, &message.name).await?;
         Ok(Response::new(self.render(&env)))
@@ -42,7 +48,10 @@ impl pb::environment_service_server::EnvironmentService for Api {
         }))
     }
 
-    async fn extend_environment(&self, request: Request<pb::ExtendEnvironmentRequest>) -> Result<Response<pb::Environment>, Status> {
+    async fn extend_environment(
+        &self,
+        request: Request<pb::ExtendEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
         let (call, message) = accept_change(request)?;
         let ttl_us = message.ttl.as_ref().map_or(0, wire::duration_us);
         let env = self.app.extend(&call, &message.name, ttl_us, &message.etag).await?;
@@ -67,7 +76,10 @@ impl pb::environment_service_server::EnvironmentService for Api {
         Ok(Response::new(self.deletion(done)))
     }
 
-    async fn wait_environment(&self, request: Request<pb::WaitEnvironmentRequest>) -> Result<Response<pb::Environment>, Status> {
+    async fn wait_environment(
+        &self,
+        request: Request<pb::WaitEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
         let (call, message) = accept(request)?;
         let what = match message.condition() {
             pb::WaitCondition::Deleted => WaitFor::Deleted,

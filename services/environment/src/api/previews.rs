@@ -10,7 +10,10 @@ use crate::app::WantedPreview;
 
 #[tonic::async_trait]
 impl pb::preview_service_server::PreviewService for Api {
-    async fn ensure_preview(&self, request: Request<pb::EnsurePreviewRequest>) -> Result<Response<pb::Environment>, Status> {
+    async fn ensure_preview(
+        &self,
+        request: Request<pb::EnsurePreviewRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
         let (call, message) = accept_change(request)?;
         let wanted = WantedPreview {
             service: message.service,
@@ -23,7 +26,10 @@ impl pb::preview_service_server::PreviewService for Api {
         Ok(Response::new(self.render(&env)))
     }
 
-    async fn delete_preview(&self, request: Request<pb::DeletePreviewRequest>) -> Result<Response<pb::Environment>, Status> {
+    async fn delete_preview(
+        &self,
+        request: Request<pb::DeletePreviewRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
         let (call, message) = accept_change(request)?;
         let env = self.app.delete_preview(&call, &message.service, message.pull_request, &message.etag).await?;
         Ok(Response::new(self.render(&env)))

@@ -149,7 +149,8 @@ impl App {
                 let spec = Spec { ttl_us: new.ttl_us, ..first_spec(source, &head, new.images.clone()) };
                 let label = if let Subject::LongLived { label, .. } = &subject { label.as_str() } else { "" };
                 let user = if kind == Kind::Personal { call.caller.principal.as_str() } else { "" };
-                let beginning = Beginning { subject: &subject, kind, tier, service, cluster: &new.cluster, label, user, spec };
+                let beginning =
+                    Beginning { subject: &subject, kind, tier, service, cluster: &new.cluster, label, user, spec };
                 let env = self.conceive(mutation.tx(), beginning).await?;
                 self.begin_life(mutation.tx(), &env).await?;
                 env
@@ -162,9 +163,17 @@ impl App {
         Ok(env)
     }
 
-    async fn revise(&self, mutation: &mut Mutation, mut env: Environment, new: &NewEnvironment, head: &Head) -> Result<Environment> {
+    async fn revise(
+        &self,
+        mutation: &mut Mutation,
+        mut env: Environment,
+        new: &NewEnvironment,
+        head: &Head,
+    ) -> Result<Environment> {
         if env.retire.is_some() {
-            return Err(Error::new(&ENVIRONMENT_DELETING, format!("{} is being torn down", env.name())).retry_after_ms(2000));
+            return Err(
+                Error::new(&ENVIRONMENT_DELETING, format!("{} is being torn down", env.name())).retry_after_ms(2000)
+            );
         }
         let before = env.clone();
         let mut spec = crate::model::step::wanted(&env, head);
@@ -204,7 +213,11 @@ impl App {
             }
         };
         if kind == Kind::LongLived {
-            v.check(new.tier.is_some_and(|t| t != Tier::Development), "environment.tier", "must be STAGING or PRODUCTION");
+            v.check(
+                new.tier.is_some_and(|t| t != Tier::Development),
+                "environment.tier",
+                "must be STAGING or PRODUCTION",
+            );
             let label = new.label.is_empty() || slipway_kit::id::slug(&new.label, 63) == new.label;
             v.check(label, "environment.label", "must be lower case letters, digits and dashes");
         } else {

@@ -36,15 +36,18 @@ impl App {
     /// Takes a webhook delivery: only its names count, never its state (SAFE-28).
     pub async fn hint(&self, scm: &str, event: &str, body: &[u8]) -> Result<()> {
         let Ok(body) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
-        let Some(repository_id) = body.pointer("/repository/id").and_then(Value::as_i64).map(|id| id.to_string()) else {
+        let Some(repository_id) = body.pointer("/repository/id").and_then(Value::as_i64).map(|id| id.to_string())
+        else {
             return Ok(());
         };
         let mut tx = self.store.db.begin().await?;
         match event {
             "pull_request" => {
-                let number = body.get("number").or_else(|| body.pointer("/pull_request/number")).and_then(Value::as_i64);
+                let number =
+                    body.get("number").or_else(|| body.pointer("/pull_request/number")).and_then(Value::as_i64);
                 if let Some(number) = number.filter(|n| *n > 0) {
-                    worker::enqueue(&mut tx, WORK_PULL_REQUEST, &pull_request_id(scm, &repository_id, number), 0).await?;
+                    worker::enqueue(&mut tx, WORK_PULL_REQUEST, &pull_request_id(scm, &repository_id, number), 0)
+                        .await?;
                 }
             }
             "push" => {
@@ -58,10 +61,12 @@ impl App {
         tx.commit().await
     }
 
-    /// Looks at a pull request: wakes its environments, and begins those that are missing.
-    pub async fn look(&self, scm: &str, repository_id: &str, number: i64) -> Result<()> {
-        let Some(repository) = self.world.sources.repository_by_id(scm, repository_id).await? else { return Ok(()) };
-        for service in self.services_of(scm, &repository).await? {
+    /// Looks at a pull request: wakes its environments, and begins those that are missing. False if the catalog does not yet know
+    /// a service that the repository declares.
+    pub async fn look(&self, scm: &str, repository_id: &str, number: i64) -> Result<bool> {
+        let Some(repository) = self.world.sources.repository_by_id(scm, repository_id).await? else { return Ok(true) };
+        let (services, is_complete) = self.services_of(scm, &repository).await?;
+        for service in services {
             let source = Source {
                 scm: scm.to_owned(),
                 repository: repository.name.clone(),
@@ -76,7 +81,7 @@ impl App {
                 done => done?,
             }
         }
-        Ok(())
+        Ok(is_complete)
     }
 
     async fn look_for(&self, service: &ServiceFacts, source: &Source) -> Result<()> {
@@ -105,18 +110,18 @@ impl App {
         tx.commit().await
     }
 
-    /// Services whose source the catalog says this repository is.
-    async fn services_of(&self, scm: &str, repository: &Repository) -> Result<Vec<ServiceFacts>> {
-        let mut found = Vec::new();
+    /// Services whose source the catalog says this repository is, and whether the catalog knows every one it declares.
+    async fn services_of(&self, scm: &str, repository: &Repository) -> Result<(Vec<ServiceFacts>, bool)> {
+        let (mut found, mut is_complete) = (Vec::new(), true);
         for reference in self.world.sources.components(scm, repository).await? {
             match self.world.directory.service(&reference).await {
                 Ok(facts) if facts.scm == scm && facts.repository == repository.name => found.push(facts),
                 Ok(_) => {}
-                Err(error) if error.is(&SERVICE_UNKNOWN) || error.is(&NOT_FOUND) => {}
+                Err(error) if error.is(&SERVICE_UNKNOWN) || error.is(&NOT_FOUND) => is_complete = false,
                 Err(error) => return Err(error),
             }
         }
-        Ok(found)
+        Ok((found, is_complete))
     }
 
     /// Looks through a connection for open pull requests without a preview: heals lost webhooks (REL-65).
@@ -131,11 +136,12 @@ impl App {
                     continue;
                 }
             };
-            let services = self.services_of(scm, repository).await?;
+            let (services, _) = self.services_of(scm, repository).await?;
             let mut tx = self.store.db.begin().await?;
             for number in open {
                 if self.is_missing(&mut tx, scm, repository, &services, number).await? {
-                    worker::enqueue(&mut tx, WORK_PULL_REQUEST, &pull_request_id(scm, &repository.id, number), 0).await?;
+                    worker::enqueue(&mut tx, WORK_PULL_REQUEST, &pull_request_id(scm, &repository.id, number), 0)
+                        .await?;
                 }
             }
             tx.commit().await?;
@@ -143,7 +149,14 @@ impl App {
         Ok(())
     }
 
-    async fn is_missing(&self, tx: &mut Tx, scm: &str, repository: &Repository, services: &[ServiceFacts], number: i64) -> Result<bool> {
+    async fn is_missing(
+        &self,
+        tx: &mut Tx,
+        scm: &str,
+        repository: &Repository,
+        services: &[ServiceFacts],
+        number: i64,
+    ) -> Result<bool> {
         let source = Source {
             scm: scm.to_owned(),
             repository_id: repository.id.clone(),

@@ -14,8 +14,8 @@ use slipway_kit::{
 use super::{App, changes::Beginning, check, check_etag, missing};
 use crate::{
     error::{
-        ENVIRONMENT_DELETING, PREVIEW_DISABLED, PREVIEW_ENDED, PULL_REQUEST_ENDED, SCM_UNREACHABLE, SERVICE_WITHOUT_REPOSITORY,
-        STALE_COMMIT,
+        ENVIRONMENT_DELETING, PREVIEW_DISABLED, PREVIEW_ENDED, PULL_REQUEST_ENDED, SCM_UNREACHABLE,
+        SERVICE_WITHOUT_REPOSITORY, STALE_COMMIT,
     },
     model::{
         environment::{Environment, Kind, RetireReason, Source, Spec},
@@ -63,7 +63,13 @@ impl App {
         Err(Error::new(&CONFLICT, "the preview changes faster than it can be written").retry_after_ms(1000))
     }
 
-    async fn try_ensure(&self, call: &Call, wanted: &WantedPreview, service: &ServiceFacts, source: &Source) -> Result<Environment> {
+    async fn try_ensure(
+        &self,
+        call: &Call,
+        wanted: &WantedPreview,
+        service: &ServiceFacts,
+        source: &Source,
+    ) -> Result<Environment> {
         let subject = pull_subject(source);
         let key = names::natural_key(&subject, &service.reference);
         let before = self.store.living(&self.store.db, &key).await?;
@@ -106,7 +112,9 @@ impl App {
         images: &BTreeMap<String, String>,
     ) -> Result<Environment> {
         if env.retire.is_some() {
-            return Err(Error::new(&ENVIRONMENT_DELETING, format!("{} is being torn down", env.name())).retry_after_ms(2000));
+            return Err(
+                Error::new(&ENVIRONMENT_DELETING, format!("{} is being torn down", env.name())).retry_after_ms(2000)
+            );
         }
         let before = env.clone();
         let mut spec = crate::model::step::wanted(&env, head);
@@ -120,7 +128,13 @@ impl App {
     }
 
     /// Deletes the preview of a pull request; it must be reopened to get another one.
-    pub async fn delete_preview(&self, call: &Call, service: &str, pull_request: i64, etag: &str) -> Result<Environment> {
+    pub async fn delete_preview(
+        &self,
+        call: &Call,
+        service: &str,
+        pull_request: i64,
+        etag: &str,
+    ) -> Result<Environment> {
         let service = self.service(call, service, Tier::Development.word()).await?;
         let source = self.pull_source(&service, pull_request).await?;
         let key = names::natural_key(&pull_subject(&source), &service.reference);
@@ -179,7 +193,9 @@ pub(super) fn check_images(images: &BTreeMap<String, String>) -> Result<()> {
 fn head_of(reading: Reading, wanted: &WantedPreview) -> Result<Head> {
     let head = match reading {
         Reading::Open(head) => head,
-        Reading::Unknown { reason: "PULL_REQUEST_UNKNOWN", message } => return Err(Error::new(&PULL_REQUEST_UNKNOWN, message)),
+        Reading::Unknown { reason: "PULL_REQUEST_UNKNOWN", message } => {
+            return Err(Error::new(&PULL_REQUEST_UNKNOWN, message));
+        }
         Reading::Unknown { message, .. } => return Err(Error::new(&SCM_UNREACHABLE, message).retry_after_ms(5000)),
         Reading::Ended { reason, .. } => {
             let text = format!("pull request {} ended: {}", wanted.pull_request, reason.word());
@@ -189,8 +205,13 @@ fn head_of(reading: Reading, wanted: &WantedPreview) -> Result<Head> {
     };
     if head.head_sha != wanted.head_sha {
         let text = format!("pull request {} is at {}", wanted.pull_request, head.head_sha);
-        let error = Error::new(&STALE_COMMIT, text).meta("head_sha", &head.head_sha).meta("named_sha", &wanted.head_sha);
-        return Err(error.precondition("STALE_COMMIT", format!("pull request {}", wanted.pull_request), "build the present head"));
+        let error =
+            Error::new(&STALE_COMMIT, text).meta("head_sha", &head.head_sha).meta("named_sha", &wanted.head_sha);
+        return Err(error.precondition(
+            "STALE_COMMIT",
+            format!("pull request {}", wanted.pull_request),
+            "build the present head",
+        ));
     }
     match preview::unwanted(&head, true) {
         None => Ok(head),
@@ -222,5 +243,14 @@ pub(super) fn first_spec(source: &Source, head: &Head, images: BTreeMap<String, 
 
 /// What a preview's life is made of.
 pub(super) fn pull_beginning<'a>(subject: &'a Subject, service: &'a ServiceFacts, spec: Spec) -> Beginning<'a> {
-    Beginning { subject, kind: Kind::PullRequest, tier: Tier::Development, service, cluster: "", label: "", user: "", spec }
+    Beginning {
+        subject,
+        kind: Kind::PullRequest,
+        tier: Tier::Development,
+        service,
+        cluster: "",
+        label: "",
+        user: "",
+        spec,
+    }
 }

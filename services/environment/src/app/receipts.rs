@@ -29,7 +29,13 @@ impl App {
     }
 
     /// A page of receipts, newest first, and the token of the next.
-    pub async fn receipts(&self, call: &Call, service: &str, page_size: i32, token: &str) -> Result<(Vec<Receipt>, String)> {
+    pub async fn receipts(
+        &self,
+        call: &Call,
+        service: &str,
+        page_size: i32,
+        token: &str,
+    ) -> Result<(Vec<Receipt>, String)> {
         let after: Option<After> = self.sealer.open(call, service, token)?;
         let limit = page::size(page_size);
         let mut found = self.store.receipts(&call.visible(), service, after.as_ref(), limit).await?;

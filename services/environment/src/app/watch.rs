@@ -65,7 +65,11 @@ impl App {
     ///
     /// # Errors
     /// FILTER_INVALID; RESUME_TOKEN_EXPIRED for a position that is no longer kept or of another store.
-    pub async fn watch(&self, call: Call, query: WatchQuery) -> Result<impl Stream<Item = Result<Change>> + Send + 'static + use<>> {
+    pub async fn watch(
+        &self,
+        call: Call,
+        query: WatchQuery,
+    ) -> Result<impl Stream<Item = Result<Change>> + Send + 'static + use<>> {
         let filter = filter::parse(&query.filter)?;
         let names: Vec<&str> = FILTER.iter().map(|f| f.name).filter(|name| *name != "create_time").collect();
         filter.check(&names)?;
@@ -120,7 +124,11 @@ impl App {
     async fn resume(&self, call: &Call, bound: &str, token: &str) -> Result<Option<Position>> {
         let expired = |error: Error| {
             let is_token = error.is(&PAGE_TOKEN_INVALID);
-            if is_token { Error::new(&RESUME_TOKEN_EXPIRED, "the resume token is not of this watch, or too old") } else { error }
+            if is_token {
+                Error::new(&RESUME_TOKEN_EXPIRED, "the resume token is not of this watch, or too old")
+            } else {
+                error
+            }
         };
         let position: Option<Position> = self.sealer.open(call, bound, token).map_err(expired)?;
         if let Some(position) = &position {
@@ -135,7 +143,10 @@ impl Watcher {
         self.app.sealer.seal(&self.call, &self.bound, &Position { store_id: self.store_id.clone(), seq })
     }
 
-    async fn page(&self, cursor: Option<slipway_kit::page::Cursor>) -> Result<(Vec<Environment>, Option<slipway_kit::page::Cursor>)> {
+    async fn page(
+        &self,
+        cursor: Option<slipway_kit::page::Cursor>,
+    ) -> Result<(Vec<Environment>, Option<slipway_kit::page::Cursor>)> {
         let order = OrderBy::parse("", &[], "", "uid")?;
         let query = ListQuery {
             visible: self.visible.clone(),

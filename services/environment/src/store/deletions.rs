@@ -27,7 +27,8 @@ pub struct OpenDeletion {
 impl Store {
     /// The deletion that waits at this instant.
     pub async fn open_deletion(&self, tx: &mut Tx, uid: &str, now_us: i64) -> Result<Option<OpenDeletion>> {
-        let sql = "SELECT uid, token, requester, confirmers, expire_us FROM deletions WHERE uid = $1 AND expire_us > $2";
+        let sql =
+            "SELECT uid, token, requester, confirmers, expire_us FROM deletions WHERE uid = $1 AND expire_us > $2";
         let row = tx.fetch_optional(sql, args![uid, now_us]).await?;
         row.map(|row| {
             Ok(OpenDeletion {

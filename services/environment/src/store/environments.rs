@@ -151,8 +151,15 @@ impl Store {
     }
 
     /// Uids of living environments that show a branch of a repository.
-    pub async fn on_branch(&self, exec: impl Into<Exec<'_>>, scm: &str, repository_id: &str, branch: &str) -> Result<Vec<String>> {
-        let sql = "SELECT uid FROM environments WHERE scm = $1 AND repository_id = $2 AND branch = $3 AND deleted_us = 0";
+    pub async fn on_branch(
+        &self,
+        exec: impl Into<Exec<'_>>,
+        scm: &str,
+        repository_id: &str,
+        branch: &str,
+    ) -> Result<Vec<String>> {
+        let sql =
+            "SELECT uid FROM environments WHERE scm = $1 AND repository_id = $2 AND branch = $3 AND deleted_us = 0";
         uids(exec, sql, args![scm, repository_id, branch]).await
     }
 
@@ -207,7 +214,14 @@ impl Store {
     ///
     /// # Errors
     /// CONFLICT if both names are taken by other keys.
-    pub async fn reserve_host(&self, tx: &mut Tx, subject: &Subject, service: &str, uid: &str, now_us: i64) -> Result<String> {
+    pub async fn reserve_host(
+        &self,
+        tx: &mut Tx,
+        subject: &Subject,
+        service: &str,
+        uid: &str,
+        now_us: i64,
+    ) -> Result<String> {
         let key = names::natural_key(subject, service);
         let tries = [names::host_label(subject, service), names::host_label_on_clash(subject, service, uid)];
         for label in &tries {
@@ -215,7 +229,8 @@ impl Store {
             if let Some(row) = tx.fetch_optional(sql, args![&key]).await? {
                 return row.text("label_id");
             }
-            let sql = "INSERT INTO hosts (label_id, natural_key, reserved_us) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            let sql =
+                "INSERT INTO hosts (label_id, natural_key, reserved_us) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
             tx.execute(sql, args![label, &key, now_us]).await?;
         }
         match tx.fetch_optional("SELECT label_id FROM hosts WHERE natural_key = $1", args![&key]).await? {

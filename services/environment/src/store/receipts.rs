@@ -36,7 +36,13 @@ impl Store {
     }
 
     /// Receipts, newest first, one more than asked for if there is one.
-    pub async fn receipts(&self, visible: &Visible, service: &str, after: Option<&After>, limit: usize) -> Result<Vec<Receipt>> {
+    pub async fn receipts(
+        &self,
+        visible: &Visible,
+        service: &str,
+        after: Option<&After>,
+        limit: usize,
+    ) -> Result<Vec<Receipt>> {
         let (visible, mut binds) = visible.sql("owner", 1);
         let mut conditions = vec![visible];
         let bind = |binds: &mut Vec<Value>, value: Value| {

@@ -27,7 +27,12 @@ pub fn updated(env: &Environment, platform: &Platform, previous: State) -> NewEv
     changed(env, platform, change, Some(previous))
 }
 
-fn changed(env: &Environment, platform: &Platform, change: pb::environment_changed::Change, previous: Option<State>) -> NewEvent {
+fn changed(
+    env: &Environment,
+    platform: &Platform,
+    change: pb::environment_changed::Change,
+    previous: Option<State>,
+) -> NewEvent {
     let message = pb::EnvironmentChanged {
         environment: Some(render(env, platform)),
         change: change.into(),
@@ -74,7 +79,12 @@ pub fn seen(stored: &Stored) -> Result<Option<Seen>> {
     }
     let message: pb::EnvironmentChanged = stored.decode()?;
     let is_over = message.change() == pb::environment_changed::Change::Deleted;
-    Ok(message.environment.map(|env| Seen { uid: env.uid.clone(), owner: env.owner.clone(), is_over, message: Box::new(env) }))
+    Ok(message.environment.map(|env| Seen {
+        uid: env.uid.clone(),
+        owner: env.owner.clone(),
+        is_over,
+        message: Box::new(env),
+    }))
 }
 
 /// A binding of secrets that changed.

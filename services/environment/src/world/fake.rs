@@ -164,7 +164,9 @@ impl Sources for Fake {
 
     async fn open_pull_requests(&self, _: &str, name: &str) -> Result<Vec<i64>> {
         let state = self.state();
-        let Some(id) = state.repositories.iter().find(|r| r.name == name).map(|r| r.id.clone()) else { return Ok(Vec::new()) };
+        let Some(id) = state.repositories.iter().find(|r| r.name == name).map(|r| r.id.clone()) else {
+            return Ok(Vec::new());
+        };
         let open = state.readings.iter().filter(|(_, reading)| matches!(reading, Reading::Open(_)));
         Ok(open.filter_map(|(key, _)| key.strip_prefix(&format!("{id}/"))?.parse().ok()).collect())
     }
@@ -208,7 +210,11 @@ impl Outputs for Fake {
             (folder.uid, folder.generation) = (output.uid.to_owned(), output.generation);
             folder.files = files.to_vec();
             let commit = format!("{}-{}", output.uid, output.generation);
-            Ok(Landed { branch: "main".to_owned(), commit, files: files.iter().map(|(name, _)| name.clone()).collect() })
+            Ok(Landed {
+                branch: "main".to_owned(),
+                commit,
+                files: files.iter().map(|(name, _)| name.clone()).collect(),
+            })
         })
     }
 

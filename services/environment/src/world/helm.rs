@@ -80,7 +80,12 @@ impl Helm {
         }
     }
 
-    async fn template(&self, dir: &WorkDir, job: &Job<'_>, values: &[String]) -> Result<std::result::Result<String, Fault>> {
+    async fn template(
+        &self,
+        dir: &WorkDir,
+        job: &Job<'_>,
+        values: &[String],
+    ) -> Result<std::result::Result<String, Fault>> {
         let mut args = vec!["template", "--include-crds", "--skip-tests", "--kube-version", KUBE_VERSION];
         args.extend(API_VERSIONS.iter().flat_map(|api| ["--api-versions", api]));
         args.extend(["--namespace", job.namespace]);
@@ -100,7 +105,9 @@ impl Helm {
             // A signal, or a runtime without memory: the limits of SAFE-60 ended it.
             Ok(_) => Ok(fault("RENDER_LIMIT", "Rendering used more than 10 s of processor time or 512 MiB of memory.")),
             Err(error) if error.is(&TOOL_TIMEOUT) => Ok(fault("RENDER_LIMIT", "Rendering took longer than 30 s.")),
-            Err(error) if error.is(&TOOL_OUTPUT_TOO_LARGE) => Ok(fault("RENDER_LIMIT", "The manifests are larger than 16 MiB.")),
+            Err(error) if error.is(&TOOL_OUTPUT_TOO_LARGE) => {
+                Ok(fault("RENDER_LIMIT", "The manifests are larger than 16 MiB."))
+            }
             Err(error) => Err(error),
         }
     }
@@ -130,9 +137,10 @@ fn readable(stderr: &str, dir: &WorkDir) -> String {
 #[async_trait]
 impl Renderer for Helm {
     async fn render(&self, job: &Job<'_>) -> Result<std::result::Result<Vec<Doc>, Fault>> {
-        let scm = self.scms.get(&job.source.scm).ok_or_else(|| {
-            Error::new(&SCM_UNKNOWN, format!("there is no SCM connection {:?}", job.source.scm))
-        })?;
+        let scm = self
+            .scms
+            .get(&job.source.scm)
+            .ok_or_else(|| Error::new(&SCM_UNKNOWN, format!("there is no SCM connection {:?}", job.source.scm)))?;
         let repo = scm.git(&job.source.repository).await?;
         let dir = WorkDir::temporary()?;
         let values = match prepare(&repo, &dir, job).await {
@@ -141,7 +149,8 @@ impl Renderer for Helm {
             Err(error) if is_users(&error) => return Ok(fault("CHART_REFUSED", error.message())),
             Err(error) => return Err(error),
         };
-        let (first, second) = match (self.template(&dir, job, &values).await?, self.template(&dir, job, &values).await?) {
+        let (first, second) = match (self.template(&dir, job, &values).await?, self.template(&dir, job, &values).await?)
+        {
             (Ok(first), Ok(second)) => (first, second),
             (Err(fault), _) | (_, Err(fault)) => return Ok(Err(fault)),
         };
@@ -212,7 +221,8 @@ fn outside_reference(dir: &WorkDir) -> Result<Option<String>> {
 fn refers_inside(schema: &serde_json::Value) -> bool {
     match schema {
         serde_json::Value::Object(map) => map.iter().all(|(key, value)| {
-            let outward = (key == "$ref" || key == "$dynamicRef") && value.as_str().is_some_and(|v| !v.starts_with('#'));
+            let outward =
+                (key == "$ref" || key == "$dynamicRef") && value.as_str().is_some_and(|v| !v.starts_with('#'));
             !outward && refers_inside(value)
         }),
         serde_json::Value::Array(items) => items.iter().all(refers_inside),
@@ -227,9 +237,11 @@ fn differing(first: &[Doc], second: &str) -> String {
         .iter()
         .enumerate()
         .filter(|(at, doc)| second.get(*at) != Some(doc))
-        .map(|(_, doc)| match paths_differing(doc, second.iter().find(|d| manifest::title(d) == manifest::title(doc))) {
-            paths if paths.is_empty() => manifest::title(doc),
-            paths => format!("{} at {}", manifest::title(doc), paths.join(", ")),
+        .map(|(_, doc)| {
+            match paths_differing(doc, second.iter().find(|d| manifest::title(d) == manifest::title(doc))) {
+                paths if paths.is_empty() => manifest::title(doc),
+                paths => format!("{} at {}", manifest::title(doc), paths.join(", ")),
+            }
         })
         .take(20)
         .collect();

@@ -72,7 +72,13 @@ impl ScmSources {
         }
     }
 
-    async fn read_pull(&self, repo: &Repo, source: &Source, repository: &Repository, pull: &PullRequest) -> Result<Reading> {
+    async fn read_pull(
+        &self,
+        repo: &Repo,
+        source: &Source,
+        repository: &Repository,
+        pull: &PullRequest,
+    ) -> Result<Reading> {
         let ended = |reason, at_us: Option<i64>| Reading::Ended { reason, at_us: at_us.unwrap_or(pull.updated_us) };
         if pull.merged_us.is_some() {
             return Ok(ended(RetireReason::Merged, pull.merged_us));

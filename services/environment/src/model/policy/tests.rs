@@ -21,20 +21,14 @@ fn deployment(pod: &str) -> String {
     format!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{template: {{spec: {pod}}}}}\n")
 }
 
-#[test]
-fn each_rule_is_told_with_its_path() {
-    let pod = |extra: &str| deployment(&format!("{{containers: [{{name: c, image: xDIGEST}}], {extra}}}"));
-    let container = |extra: &str| deployment(&format!("{{containers: [{{name: c, image: xDIGEST, {extra}}}]}}"));
-    let spec = "/spec/template/spec";
-    let policy = |spec: &str| {
-        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: np}}\nspec: {spec}\n")
-    };
-    let role = |rule: &str| {
-        format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: r}}\nrules: [{rule}]\n")
-    };
-    let object =
-        |api: &str, kind: &str, rest: &str| format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\n{rest}\n");
-    let cases: Vec<(String, String)> = vec![
+fn object(api: &str, kind: &str, rest: &str) -> String {
+    format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\n{rest}\n")
+}
+
+type Case = (String, String);
+
+fn kinds_and_metadata() -> Vec<Case> {
+    vec![
         (object("v1", "Namespace", ""), "/kind".into()),
         (object("rbac.authorization.k8s.io/v1", "ClusterRole", ""), "/kind".into()),
         (object("apiextensions.k8s.io/v1", "CustomResourceDefinition", ""), "/kind".into()),
@@ -60,6 +54,14 @@ fn each_rule_is_told_with_its_path() {
             "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a, annotations: {helm.sh/hook: pre-install}}\n".into(),
             "/metadata/annotations/helm.sh/hook".into(),
         ),
+    ]
+}
+
+fn pods() -> Vec<Case> {
+    let pod = |extra: &str| deployment(&format!("{{containers: [{{name: c, image: xDIGEST}}], {extra}}}"));
+    let container = |extra: &str| deployment(&format!("{{containers: [{{name: c, image: xDIGEST, {extra}}}]}}"));
+    let spec = "/spec/template/spec";
+    vec![
         (pod("hostNetwork: true"), format!("{spec}/hostNetwork")),
         (pod("hostPID: true"), format!("{spec}/hostPID")),
         (pod("hostIPC: true"), format!("{spec}/hostIPC")),
@@ -76,6 +78,17 @@ fn each_rule_is_told_with_its_path() {
         ),
         (container("ports: [{containerPort: 1, hostPort: 1}]"), format!("{spec}/containers/0/ports/0/hostPort")),
         (deployment("{initContainers: [{name: i, image: busybox:1}]}"), format!("{spec}/initContainers/0/image")),
+    ]
+}
+
+fn reach_and_rights() -> Vec<Case> {
+    let policy = |spec: &str| {
+        format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: np}}\nspec: {spec}\n")
+    };
+    let role = |rule: &str| {
+        format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: r}}\nrules: [{rule}]\n")
+    };
+    vec![
         (object("v1", "Service", "spec: {type: LoadBalancer}"), "/spec/type".into()),
         (object("v1", "Service", "spec: {type: NodePort}"), "/spec/type".into()),
         (object("v1", "Service", "spec: {type: ExternalName}"), "/spec/type".into()),
@@ -95,8 +108,12 @@ fn each_rule_is_told_with_its_path() {
             object("rbac.authorization.k8s.io/v1", "RoleBinding", "roleRef: {kind: ClusterRole, name: admin}"),
             "/roleRef".into(),
         ),
-    ];
-    for (text, path) in cases {
+    ]
+}
+
+#[test]
+fn each_rule_is_told_with_its_path() {
+    for (text, path) in [kinds_and_metadata(), pods(), reach_and_rights()].concat() {
         let found = check(&parsed(&text), &rules(&[]));
         let paths: Vec<_> = found.iter().map(|v| v.path.as_str()).collect();
         assert_eq!(paths, [path.as_str()], "{text}");
