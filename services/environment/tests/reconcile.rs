@@ -5,6 +5,7 @@ mod support;
 use slipway_environment::{
     app::{WORK_ENVIRONMENT, WORK_PULL_REQUEST, pull_request_id},
     model::{
+        condition::Aspect,
         environment::{Environment, RetireReason},
         preview::{Head, Reading},
         state::State,
@@ -223,6 +224,38 @@ async fn a_service_the_catalog_does_not_know_yet_is_looked_at_again() {
     wake(&scratch, 7).await;
     run(&app).await;
     assert!(living(&scratch).await.is_some());
+}
+
+#[tokio::test]
+async fn many_endings_at_once_are_braked_and_go_on_slowly() {
+    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let (fake, app, clock) = shop(&scratch).await;
+    let store = Store::new(scratch.db.clone());
+    for number in 1..=50 {
+        fake.set(REPOSITORY, &number.to_string(), open(1));
+        app.hint("local", "pull_request", &hook(number)).await.unwrap();
+    }
+    run(&app).await;
+    assert_eq!(store.all_living().await.unwrap().len(), 50);
+    for number in 1..=50 {
+        fake.set(REPOSITORY, &number.to_string(), Reading::Ended { reason: RetireReason::Closed, at_us: 5 });
+    }
+    wake(&scratch, 1).await;
+    run(&app).await;
+    // Half of what lived, and no more within ten minutes.
+    assert_eq!(store.all_living().await.unwrap().len(), 25);
+    wake(&scratch, 1).await;
+    run(&app).await;
+    let held = store.all_living().await.unwrap();
+    assert_eq!(held.len(), 25);
+    let env = store.by_uid(&scratch.db, &held[0]).await.unwrap().unwrap();
+    assert_eq!(env.status.conditions.get(Aspect::Deleting).map(|c| c.reason.clone()).as_deref(), Some("HOLD"));
+    for _ in 0..2 {
+        clock.advance_us(11 * 60_000_000);
+        wake(&scratch, 1).await;
+        run(&app).await;
+    }
+    assert_eq!(store.all_living().await.unwrap(), Vec::<String>::new());
 }
 
 /// A small generator, so that a failing history can be told again by its seed.

@@ -10,6 +10,7 @@ use super::{
 
 /// A source as it was just read.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a reading lives for one decision and is never kept in numbers")]
 pub enum Reading {
     /// The environment follows nothing.
     Fixed,

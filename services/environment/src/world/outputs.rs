@@ -69,14 +69,14 @@ impl GitOutputs {
         let folder = FilePath::parse(output.folder)?;
         let head = repo.branch_head(BRANCH).await?;
         let names = files.iter().map(|(name, _)| format!("{folder}/{name}")).collect();
-        if let Some(last) = last(repo, head.as_ref(), &folder).await? {
-            if last.uid.as_deref() == Some(output.uid) {
-                if last.is_removal || last.generation > output.generation {
-                    return Err(Error::new(&SUPERSEDED, "a newer commit of this environment is there already"));
-                }
-                if last.generation == output.generation {
-                    return Ok(landed(&last.commit, names));
-                }
+        if let Some(last) = last(repo, head.as_ref(), &folder).await?
+            && last.uid.as_deref() == Some(output.uid)
+        {
+            if last.is_removal || last.generation > output.generation {
+                return Err(Error::new(&SUPERSEDED, "a newer commit of this environment is there already"));
+            }
+            if last.generation == output.generation {
+                return Ok(landed(&last.commit, names));
             }
         }
         let mut changes = vec![FileChange::Remove { path: folder.clone() }];
