@@ -81,6 +81,7 @@ impl Db {
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
+                    .pragma("secure_delete", "ON")
                     .busy_timeout(Duration::from_secs(5));
                 let pool = |max| SqlitePoolOptions::new().max_connections(max).acquire_timeout(SQLITE_ACQUIRE_TIMEOUT);
                 let writer = pool(1).connect_with(options.clone()).await.map_err(failure)?;
