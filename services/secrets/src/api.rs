@@ -4,6 +4,7 @@
 use crate::app::App;
 
 mod bindings;
+mod engine;
 mod secrets;
 
 /// The RPCs over the verbs.

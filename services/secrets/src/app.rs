@@ -1,7 +1,7 @@
 //! The verbs of the secrets service: who may, then one transaction, then the event.
 //!
 //! Owns the order of things. Refuses to answer whether something exists before the caller may know (SAFE-41).
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use slipway_kit::{
     authz,
@@ -51,6 +51,8 @@ pub struct Parts {
     pub sealer: Sealer,
     /// Time.
     pub clock: Clock,
+    /// What the last check of the chains found.
+    pub findings: Mutex<Vec<Finding>>,
 }
 
 impl std::ops::Deref for App {

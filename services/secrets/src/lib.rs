@@ -14,6 +14,8 @@ pub mod store;
 pub mod wire;
 pub mod world;
 
+use std::sync::Mutex;
+
 use slipway_kit::{
     db::Db,
     error::Result,
@@ -21,6 +23,7 @@ use slipway_kit::{
     serve::{Context, Service},
 };
 use slipway_proto::secrets::v1::{
+    engine_service_server::EngineServiceServer,
     secret_binding_service_server::SecretBindingServiceServer,
     secret_service_server::{SERVICE_NAME, SecretServiceServer},
 };
@@ -37,6 +40,7 @@ pub async fn build(config: Config, context: Context) -> Result<Service> {
         directory: world::directory::Directory::new(context.peers.clone()),
         sealer: Sealer::load(&db).await?.with_clock(context.clock.clone()),
         clock: context.clock,
+        findings: Mutex::default(),
         db: db.clone(),
     });
     app.unseal().await?;
@@ -44,7 +48,8 @@ pub async fn build(config: Config, context: Context) -> Result<Service> {
     let (peers, own, opened) = (context.peers, db.clone(), app.engine.opened());
     Ok(Service::new("secrets", db)
         .add(SecretServiceServer::new(api.clone()))
-        .add(SecretBindingServiceServer::new(api))
+        .add(SecretBindingServiceServer::new(api.clone()))
+        .add(EngineServiceServer::new(api))
         .health(SERVICE_NAME, opened)
         .task("owners", move |shutdown| reconcile::follow_owners(peers, own, shutdown))
         .task("seal", move |shutdown| reconcile::keep_unsealed(app, shutdown)))

@@ -1,4 +1,6 @@
 //! `slipway.secrets.v1.SecretBindingService`.
+//!
+//! Owns nothing but the way in and out. Refuses values in either.
 use slipway_kit::serve::{accept, accept_change};
 use slipway_proto::secrets::v1::{self as pb, secret_binding_service_server::SecretBindingService};
 use tonic::{Request, Response, Status};

@@ -92,6 +92,13 @@ pub fn binding_changed(binding: &model::binding::Binding, kind: Binding) -> NewE
     event(&binding.uid, &message)
 }
 
+/// The event of an accepted rollback.
+pub fn rollback_accepted(engine_id: &str, person: &str, reason: &str, known: i64, witnessed: i64) -> NewEvent {
+    let (person, reason) = (person.to_owned(), reason.to_owned());
+    let message = pb::RollbackAccepted { person, reason, known_writes: known, witnessed_writes: witnessed };
+    event(engine_id, &message)
+}
+
 /// What an event of the catalog says about an entity's owner; nothing if it is of another kind.
 pub fn ownership(stored: &Stored) -> Result<Option<Facts>> {
     if stored.subject != <catalog::EntityChanged as prost::Name>::full_name() {

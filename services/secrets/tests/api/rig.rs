@@ -17,8 +17,8 @@ use slipway_proto::{
     access::v1::{self as access, directory_service_server as directory},
     environment::v1::EnvironmentTier as Tier,
     secrets::v1::{
-        self as pb, secret_binding_service_client::SecretBindingServiceClient,
-        secret_service_client::SecretServiceClient,
+        self as pb, engine_service_client::EngineServiceClient,
+        secret_binding_service_client::SecretBindingServiceClient, secret_service_client::SecretServiceClient,
     },
 };
 use slipway_secrets::{Config, engine, store::MIGRATIONS};
@@ -32,6 +32,7 @@ pub const SHOP: &str = "component:default/shop";
 pub const SHOP_UID: &str = "4f2b8c1e-5a4d-4e6f-9b7a-0c1d2e3f4a5b";
 pub const ENVIRONMENT: &str = "5f2b8c1e-5a4d-4e6f-9b7a-0c1d2e3f4a5b";
 const SECRETS: &str = "/slipway.secrets.v1.SecretService/";
+const ENGINE: &str = "/slipway.secrets.v1.EngineService/";
 const BINDINGS: &str = "/slipway.secrets.v1.SecretBindingService/";
 
 /// What the catalog says: owner and uid by reference.
@@ -159,6 +160,19 @@ impl Rig {
         self.catalog_running.take().unwrap().await.unwrap();
     }
 
+    /// Stops it with everything in the SQLite file itself, so that the file alone is a backup.
+    pub async fn settle(&mut self) {
+        self.stop().await;
+        let db = Db::open(&self.config.database).await.unwrap();
+        let log = PathBuf::from(format!("{}-wal", self.database_file().display()));
+        // Connections of the stopped service may still be closing.
+        while std::fs::metadata(&log).is_ok_and(|about| about.len() > 0) {
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        db.close().await;
+    }
+
     /// Runs statements on the database while the service is stopped.
     pub async fn meddle(&mut self, statements: &[&str]) {
         self.stop().await;
@@ -186,6 +200,19 @@ impl Rig {
 
     pub fn secrets(&self, who: &Caller, method: &str) -> SecretServiceClient<Client> {
         SecretServiceClient::new(self.client(who, SECRETS, method))
+    }
+
+    pub fn engine(&self, who: &Caller, method: &str) -> EngineServiceClient<Client> {
+        EngineServiceClient::new(self.client(who, ENGINE, method))
+    }
+
+    pub async fn get_engine(&self, who: &Caller) -> Result<pb::Engine, Status> {
+        self.engine(who, "GetEngine").get_engine(pb::GetEngineRequest {}).await.map(Response::into_inner)
+    }
+
+    pub async fn accept_rollback(&self, who: &Caller, reason: &str) -> Result<pb::Engine, Status> {
+        let request = pb::AcceptRollbackRequest { reason: reason.to_owned(), ..Default::default() };
+        self.engine(who, "AcceptRollback").accept_rollback(request).await.map(Response::into_inner)
     }
 
     pub fn bindings(&self, who: &Caller, method: &str) -> SecretBindingServiceClient<Client> {

@@ -1,12 +1,13 @@
 //! The engine when its key is missing, wrong or too open, and when somebody changed the database behind its back.
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use slipway_proto::environment::v1::EnvironmentTier as Tier;
+use slipway_kit::{args, db::Db};
+use slipway_proto::{environment::v1::EnvironmentTier as Tier, secrets::v1::EngineState as State};
 use slipway_secrets::engine;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use crate::rig::{PAYMENTS, Rig, developer, maintainer, refused, secret};
+use crate::rig::{PAYMENTS, Rig, admin, developer, maintainer, refused, secret};
 
 const NAME: &str = "secrets/payments-h4vyy/staging";
 
@@ -116,19 +117,93 @@ async fn moved_and_changed_ciphertext_does_not_open() {
 #[tokio::test]
 async fn a_database_set_back_is_noticed() {
     let mut rig = written().await;
-    rig.stop().await;
+    rig.settle().await;
     let (file, old) = (rig.database_file(), rig.dir.path().join("old.db"));
     fs::copy(&file, &old).unwrap();
     rig.go().await;
     rig.put(&developer(), secret(PAYMENTS, Tier::Staging, &[("A", "second")])).await.unwrap();
-    rig.stop().await;
+    rig.settle().await;
     fs::copy(&old, &file).unwrap();
-    for side in ["-wal", "-shm"] {
-        fs::remove_file(format!("{}{side}", file.display())).ok();
-    }
     rig.go().await;
     refused(rig.reveal(&maintainer(), NAME, "A").await, "ROLLED_BACK");
     assert_eq!(rig.get(&developer(), NAME).await.unwrap().version, 1);
+
+    let engine = rig.get_engine(&admin()).await.unwrap();
+    assert_eq!((engine.state(), engine.known_writes, engine.witnessed_writes), (State::RolledBack, 1, 2));
+    refused(rig.accept_rollback(&maintainer(), "restored the backup of 2 am").await, "PERMISSION_DENIED");
+    refused(rig.accept_rollback(&admin(), "short").await, "INVALID_FIELD");
+    let engine = rig.accept_rollback(&admin(), "restored the backup of 2 am").await.unwrap();
+    assert_eq!(engine.state(), State::Open);
+    refused(rig.accept_rollback(&admin(), "restored the backup of 2 am").await, "NOT_ROLLED_BACK");
+    assert_eq!(rig.reveal(&maintainer(), NAME, "A").await.unwrap().value, "first");
+    rig.stop().await;
+    rig.go().await;
+    assert_eq!(rig.get_engine(&admin()).await.unwrap().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_broken_chain_is_reported_at_start() {
+    let mut rig = written().await;
+    rig.put(&developer(), secret(PAYMENTS, Tier::Staging, &[("A", "second")])).await.unwrap();
+    refused(rig.get_engine(&maintainer()).await, "PERMISSION_DENIED");
+    let cases = [
+        ("UPDATE secret_version SET digest = chain WHERE version = 1", "a version was changed"),
+        ("UPDATE secret SET version = 3", "the newest version is missing or not known"),
+        ("DELETE FROM secret_version WHERE version = 1", "a version is missing"),
+    ];
+    let mut before = String::new();
+    for (meddling, want) in cases {
+        let restore = format!("UPDATE secret_version SET digest = x'{before}' WHERE version = 1");
+        let undo = if before.is_empty() { "UPDATE secret SET version = 2".to_owned() } else { restore };
+        rig.meddle(&[&undo, "UPDATE secret SET version = 2"]).await;
+        if before.is_empty() {
+            before = digest(&mut rig).await;
+        }
+        rig.meddle(&[meddling]).await;
+        let found = async {
+            loop {
+                let engine = rig.get_engine(&admin()).await.unwrap();
+                if let [finding] = &engine.findings[..] {
+                    return finding.clone();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let finding = tokio::time::timeout(Duration::from_secs(10), found).await.expect("it is found at start");
+        assert_eq!((finding.secret.as_str(), finding.what.as_str()), (NAME, want));
+    }
+}
+
+async fn digest(rig: &mut Rig) -> String {
+    bytes(rig, "digest").await.pop().map(hex::encode).unwrap()
+}
+
+/// A column of version 1, read while the service is stopped.
+async fn bytes(rig: &mut Rig, column: &str) -> Vec<Vec<u8>> {
+    rig.stop().await;
+    let db = Db::open(&rig.config.database).await.unwrap();
+    let rows =
+        db.fetch_all(&format!("SELECT {column} AS b FROM secret_version WHERE version = 1"), args![]).await.unwrap();
+    db.close().await;
+    drop(db);
+    rig.go().await;
+    rows.iter().map(|row| row.bytes("b").unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_destroyed_version_leaves_no_ciphertext_in_the_file() {
+    let mut rig = written().await;
+    let ciphertext = bytes(&mut rig, "ciphertext").await.pop().unwrap();
+    rig.settle().await;
+    let holds = |rig: &Rig| {
+        let file = fs::read(rig.database_file()).unwrap();
+        file.windows(ciphertext.len()).any(|window| window == ciphertext)
+    };
+    assert!(holds(&rig));
+    rig.go().await;
+    rig.destroy(&developer(), NAME, 1, "was in a log file").await.unwrap();
+    rig.settle().await;
+    assert!(!holds(&rig));
 }
 
 #[test]
