@@ -17,8 +17,7 @@ use slipway_kit::{
 use crate::{
     error::TEMPLATE_UNKNOWN,
     model::revision::parse_name,
-    store::{Revision, Store},
-    trees::Trees,
+    store::{Revision, Store, Trees},
     world::{Forge, Siblings},
 };
 

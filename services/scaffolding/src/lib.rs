@@ -1,7 +1,7 @@
 //! The scaffolding service: templates, their revisions, and durable runs that turn them into repositories.
 //!
 //! Rooms: `api` accepts and renders, `wire` translates, `app` orders, `model` decides and holds the template language, `store`
-//! keeps, `world` is the source provider and the siblings, `reconcile` executes runs step by step, `trees` keeps parsed templates.
+//! keeps, `world` is the source provider and the siblings, `reconcile` executes runs step by step.
 //! Refuses to execute anything a template brings: no code, no hooks, no shell.
 
 pub mod api;
@@ -11,7 +11,6 @@ pub mod error;
 pub mod model;
 pub mod reconcile;
 pub mod store;
-pub mod trees;
 pub mod wire;
 pub mod world;
 
@@ -55,7 +54,7 @@ pub async fn assemble(
     workers: usize,
 ) -> Result<Service> {
     db.migrate(&store::MIGRATIONS).await?;
-    let (store, trees) = (store::Store::new(db.clone()), trees::Trees::default());
+    let (store, trees) = (store::Store::new(db.clone()), store::Trees::default());
     let sealer = Sealer::load(&db).await?.with_clock(clock.clone());
     let app = app::App {
         store: store.clone(),

@@ -7,6 +7,7 @@ pub mod finding;
 pub mod lint;
 pub mod lock;
 pub mod parameters;
+pub mod places;
 pub mod revision;
 pub mod run;
 pub mod skeleton;

@@ -22,8 +22,7 @@ use crate::{
         run::{Event, Failure, Level, Next, Run, RunState, StepState},
         template::Step,
     },
-    store::{Effect, Store},
-    trees::{Tree, Trees},
+    store::{Effect, Store, Tree, Trees},
     world::{Forge, Siblings},
 };
 use save::Also;
@@ -249,11 +248,9 @@ impl Reconciler {
     async fn settle(&self, claim: &Claim, run: Run, tree: &Arc<Tree>, index: usize) -> Result<Progress> {
         let Some(step) = tree.template.steps.get(index) else { return Ok(Progress::Done) };
         let engine = context::engine(&scene(&run, tree));
-        if step.action == "publish:git"
-            && let Ok(input) = context::input(&engine, step)
-        {
+        if let Ok(input) = context::input(&engine, step) {
             let act = Act { index, step, iteration: run.steps[index].outputs.len(), last: true, input };
-            match self.published(&run, &act.input).await {
+            match self.left_behind(&run, &act).await {
                 Ok(Some(done)) => return self.conclude(claim, run, tree, &act, done).await,
                 Err(effects::Problem::Passing(error) | effects::Problem::Lost(error)) => return Err(error),
                 Ok(None) | Err(effects::Problem::Failed(_)) => {}

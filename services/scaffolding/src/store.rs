@@ -4,6 +4,7 @@
 mod blobs;
 mod runs;
 mod templates;
+mod trees;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 pub use runs::{Effect, RunPage};
 pub use templates::{Revision, RevisionPage, TemplatePage, TemplateRow, sort_key};
+pub use trees::{Tree, Trees};
 
 /// Schema of this service's database.
 pub static MIGRATIONS: Migrations = slipway_kit::migrations!("../../migrations/scaffolding");

@@ -208,15 +208,15 @@ spec:
     assert!(template.is_none());
     let codes: Vec<_> = findings.iter().map(|f| (f.code.as_str(), f.path.as_str(), f.line)).collect();
     for want in [
-        ("SECRET_IN_PARAMETERS", "template.yaml", 0),
-        ("PARAMETER_UNKNOWN", "template.yaml", 0),
-        ("INPUT_UNKNOWN", "template.yaml", 0),
-        ("ACTION_UNKNOWN", "template.yaml", 0),
-        ("STEP_UNKNOWN", "template.yaml", 0),
-        ("UNKNOWN_FUNCTION", "template.yaml", 0),
+        ("SECRET_IN_PARAMETERS", "template.yaml", 8),
+        ("PARAMETER_UNKNOWN", "template.yaml", 12),
+        ("INPUT_UNKNOWN", "template.yaml", 12),
+        ("ACTION_UNKNOWN", "template.yaml", 14),
+        ("STEP_UNKNOWN", "template.yaml", 16),
+        ("UNKNOWN_FUNCTION", "template.yaml", 18),
         ("UNDECLARED_NAME", "s/x.txt", 2),
         ("WORKFLOW_EXPRESSION", "s/.github/workflows/ci.yaml", 1),
-        ("PARAMETER_UNUSED", "template.yaml", 0),
+        ("PARAMETER_UNUSED", "template.yaml", 8),
     ] {
         assert!(codes.contains(&want), "{want:?} is missing in {codes:#?}");
     }

@@ -92,7 +92,8 @@ async fn killed_in_any_effect_a_run_ends_the_same() {
         let made = calm.app.create_run(&call(&ann(), CREATE), golden()).await.expect("created");
         let undisturbed = finish(&calm, &made.uid).await;
         assert_eq!(undisturbed.state, RunState::Succeeded, "{:?}", undisturbed.error);
-        let (moments, files) = (calm.world.state().calls, calm.app.store.workspace(&made.uid).await.expect("readable"));
+        let moments = calm.world.state().calls;
+        let files = calm.app.store.workspace(&made.uid).await.expect("readable");
         doubled(&calm.world, 1);
         assert!(moments >= 6, "{moments} moments");
         for kill_at in 0..moments {

@@ -23,7 +23,7 @@ use crate::{
         template::{DOCUMENT, Step},
         templating::{Syntax, uses},
     },
-    trees::Tree,
+    store::Tree,
 };
 
 /// A run to be rehearsed.

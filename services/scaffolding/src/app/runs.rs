@@ -26,8 +26,7 @@ use crate::{
         template::canonical_group,
     },
     reconcile,
-    store::Revision,
-    trees::Tree,
+    store::{Revision, Tree},
     wire,
 };
 

@@ -52,15 +52,17 @@ struct Lint<'t> {
 }
 
 impl Lint<'_> {
-    fn add(&mut self, severity: Severity, code: &str, message: impl Into<String>) {
-        self.findings.push(Finding::new(severity, code, DOCUMENT, message));
+    /// Adds a finding about a value of the document.
+    fn add(&mut self, severity: Severity, code: &str, pointer: &str, message: impl std::fmt::Display) {
+        let (line, column) = self.template.places.at(pointer);
+        self.findings.push(Finding::new(severity, code, DOCUMENT, format!("{pointer}: {message}")).at(line, column));
     }
 
     fn schemas(&mut self) {
         for (i, page) in self.template.pages.iter().enumerate() {
             let at = format!("/spec/parameters/{i}");
             if let Err(message) = parameters::compile(&page.schema) {
-                self.add(Severity::Error, "SCHEMA_INVALID", format!("{at}: {message}"));
+                self.add(Severity::Error, "SCHEMA_INVALID", &at, message);
             }
             for (pointer, schema) in parameters::walk(&page.schema, &at) {
                 self.schema(&pointer, &schema);
@@ -71,104 +73,82 @@ impl Lint<'_> {
     fn schema(&mut self, pointer: &str, schema: &Map<String, Json>) {
         let is = |key: &str, value: &str| schema.get(key).and_then(Json::as_str) == Some(value);
         if is("ui:widget", "password") || is("ui:field", "Secret") {
-            self.add(
-                Severity::Error,
-                "SECRET_IN_PARAMETERS",
-                format!("{pointer}: parameters are not secret; bind secrets to the service later"),
-            );
+            let rule = "parameters are not secret; bind secrets to the service later";
+            self.add(Severity::Error, "SECRET_IN_PARAMETERS", pointer, rule);
         }
         if schema.contains_key("slipway:when") {
-            self.add(
-                Severity::Error,
-                "NOT_SUPPORTED",
-                format!("{pointer}: `slipway:when` is not supported by this version of the platform"),
-            );
+            let rule = "`slipway:when` is not supported by this version of the platform";
+            self.add(Severity::Error, "NOT_SUPPORTED", pointer, rule);
         }
         if schema.get("$ref").and_then(Json::as_str).is_some_and(|r| !r.starts_with('#')) {
-            self.add(
-                Severity::Error,
-                "SCHEMA_INVALID",
-                format!("{pointer}: `$ref` may only point into the same schema"),
-            );
+            self.add(Severity::Error, "SCHEMA_INVALID", pointer, "`$ref` may only point into the same schema");
         }
     }
 
     fn steps(&mut self) {
         let template = self.template;
         for (index, step) in template.steps.iter().enumerate() {
+            let at = format!("/spec/steps/{index}");
             let Some(action) = action::find(&step.action) else {
-                self.add(
-                    Severity::Error,
-                    "ACTION_UNKNOWN",
-                    format!("step {}: there is no action `{}`", step.id, step.action),
-                );
+                let rule = format!("there is no action `{}`", step.action);
+                self.add(Severity::Error, "ACTION_UNKNOWN", &format!("{at}/action"), rule);
                 continue;
             };
-            self.input_keys(step, &(action.input)());
+            self.input_keys(&at, step, &(action.input)());
             let mut roots = ROOTS.to_vec();
             if step.each.is_some() {
                 roots.push(EACH);
             }
             let earlier = &template.steps[..index];
-            self.strings(&format!("step {}: input", step.id), &Json::Object(step.input.clone()), &roots, earlier);
-            step.condition.iter().for_each(|c| self.strings(&format!("step {}: if", step.id), c, &roots, earlier));
-            step.each.iter().for_each(|e| self.strings(&format!("step {}: each", step.id), e, &ROOTS, earlier));
+            self.strings(&format!("{at}/input"), &Json::Object(step.input.clone()), &roots, earlier);
+            step.condition.iter().for_each(|c| self.strings(&format!("{at}/if"), c, &roots, earlier));
+            step.each.iter().for_each(|e| self.strings(&format!("{at}/each"), e, &ROOTS, earlier));
             if step.condition == Some(json!(false)) {
-                self.add(Severity::Warning, "STEP_UNREACHABLE", format!("step {} never runs", step.id));
+                self.add(Severity::Warning, "STEP_UNREACHABLE", &format!("{at}/if"), "the step never runs");
             }
             if step.action == "fetch:template" {
                 self.skeleton(step);
             }
         }
-        self.strings("output", &Json::Object(template.output.clone()), &ROOTS, &template.steps);
+        self.strings("/spec/output", &Json::Object(template.output.clone()), &ROOTS, &template.steps);
     }
 
-    fn input_keys(&mut self, step: &Step, schema: &Json) {
+    fn input_keys(&mut self, at: &str, step: &Step, schema: &Json) {
         let known = schema["properties"].as_object().cloned().unwrap_or_default();
         for key in step.input.keys().filter(|k| !known.contains_key(*k)) {
-            self.add(
-                Severity::Error,
-                "INPUT_UNKNOWN",
-                format!("step {}: `{}` takes no input `{key}`", step.id, step.action),
-            );
+            let rule = format!("`{}` takes no input `{key}`", step.action);
+            self.add(Severity::Error, "INPUT_UNKNOWN", &format!("{at}/input/{key}"), rule);
         }
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
             if !step.input.contains_key(key) {
-                self.add(
-                    Severity::Error,
-                    "INPUT_MISSING",
-                    format!("step {}: `{}` needs the input `{key}`", step.id, step.action),
-                );
+                let rule = format!("`{}` needs the input `{key}`", step.action);
+                self.add(Severity::Error, "INPUT_MISSING", &format!("{at}/input"), rule);
             }
         }
     }
 
-    fn strings(&mut self, place: &str, value: &Json, roots: &[&str], earlier: &[Step]) {
+    fn strings(&mut self, at: &str, value: &Json, roots: &[&str], earlier: &[Step]) {
         match value {
-            Json::String(source) => self.string(place, source, roots, earlier),
+            Json::String(source) => self.string(at, source, roots, earlier),
             Json::Array(items) => {
-                items.iter().enumerate().for_each(|(i, v)| self.strings(&format!("{place}/{i}"), v, roots, earlier))
+                items.iter().enumerate().for_each(|(i, v)| self.strings(&format!("{at}/{i}"), v, roots, earlier));
             }
-            Json::Object(map) => map.iter().for_each(|(k, v)| {
-                self.string(&format!("{place}/{k}"), k, roots, earlier);
-                self.strings(&format!("{place}/{k}"), v, roots, earlier);
+            Json::Object(map) => map.iter().for_each(|(key, value)| {
+                let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+                self.string(&at, key, roots, earlier);
+                self.strings(&at, value, roots, earlier);
             }),
             _ => {}
         }
     }
 
-    fn string(&mut self, place: &str, source: &str, roots: &[&str], earlier: &[Step]) {
+    fn string(&mut self, at: &str, source: &str, roots: &[&str], earlier: &[Step]) {
         if !source.contains("${{") && !source.contains("{%") {
             return;
         }
         let found = match uses(DOCUMENT, source, Syntax::default(), roots, self.template.lenient) {
             Ok(found) => found,
-            Err(mut fault) => {
-                fault.message = format!("{place}: {}", fault.message);
-                (fault.line, fault.column) = (0, 0);
-                self.findings.push(fault.into());
-                return;
-            }
+            Err(fault) => return self.add(Severity::Error, fault.code.as_str(), at, fault.message),
         };
         let names = parameters::names(&self.template.pages);
         for Use { root, key, .. } in found.members {
@@ -178,16 +158,16 @@ impl Lint<'_> {
                     self.used.insert(key);
                 }
                 "parameters" if !self.template.lenient => {
-                    self.add(Severity::Error, "PARAMETER_UNKNOWN", format!("{place}: there is no parameter `{key}`"));
+                    self.add(Severity::Error, "PARAMETER_UNKNOWN", at, format!("there is no parameter `{key}`"));
                 }
                 "steps" if !key.is_empty() && !earlier.iter().any(|s| s.id == key) => {
-                    self.add(Severity::Error, "STEP_UNKNOWN", format!("{place}: no step `{key}` runs before"));
+                    self.add(Severity::Error, "STEP_UNKNOWN", at, format!("no step `{key}` runs before"));
                 }
                 _ => {}
             }
         }
         for _ in found.mixed_comparisons {
-            self.add(Severity::Warning, "MIXED_COMPARISON", format!("{place}: a text is never equal to a number here"));
+            self.add(Severity::Warning, "MIXED_COMPARISON", at, "a text is never equal to a number here");
         }
     }
 
@@ -258,7 +238,12 @@ impl Lint<'_> {
     fn unused(&mut self) {
         for name in parameters::names(&self.template.pages) {
             if !self.used.contains(&name) {
-                self.add(Severity::Info, "PARAMETER_UNUSED", format!("no step uses the parameter `{name}`"));
+                self.add(
+                    Severity::Info,
+                    "PARAMETER_UNUSED",
+                    "/spec/parameters",
+                    format!("no step uses the parameter `{name}`"),
+                );
             }
         }
     }
@@ -288,13 +273,14 @@ impl Lint<'_> {
     /// Renders every declared test up to its first step with an effect outside.
     fn tests(&mut self) {
         let template = self.template;
-        for (name, given) in &template.tests {
+        for (i, (name, given)) in template.tests.iter().enumerate() {
+            let at = format!("/spec/slipway/tests/{i}");
             let checked = parameters::check(&template.pages, given);
             for (field, rule) in checked.violations {
-                self.add(Severity::Error, "TEST_FAILED", format!("test {name}: {field}: {rule}"));
+                self.add(Severity::Error, "TEST_FAILED", &at, format!("test {name}: {field}: {rule}"));
             }
             if let Err(message) = rehearse(template, self.files, &checked.values) {
-                self.add(Severity::Error, "TEST_FAILED", format!("test {name}: {message}"));
+                self.add(Severity::Error, "TEST_FAILED", &at, format!("test {name}: {message}"));
             }
         }
     }

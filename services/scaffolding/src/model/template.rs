@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::files::{Files, as_text};
 use super::finding::{Finding, Severity};
+use super::places::Places;
 
 /// Name of the document.
 pub const DOCUMENT: &str = "template.yaml";
@@ -48,6 +49,8 @@ pub struct Template {
     pub required_paths: Vec<String>,
     /// `spec.slipway.tests`: names and parameters.
     pub tests: Vec<(String, Map<String, Json>)>,
+    /// Where the document's values stand.
+    pub places: Places,
 }
 
 /// One page of parameters.
@@ -129,7 +132,7 @@ impl Template {
             Ok(document) => document,
             Err(e) => return Err(error("TEMPLATE_SYNTAX", &first_line(&e.to_string()))),
         };
-        let mut reader = Reader { findings: Vec::new() };
+        let mut reader = Reader { findings: Vec::new(), places: Places::of(text) };
         let template = reader.template(&document);
         if reader.findings.is_empty() { Ok(template) } else { Err(reader.findings) }
     }
@@ -141,19 +144,17 @@ fn first_line(text: &str) -> String {
 
 struct Reader {
     findings: Vec<Finding>,
+    places: Places,
 }
 
 impl Reader {
     fn wrong(&mut self, pointer: &str, message: impl std::fmt::Display) {
-        self.findings.push(Finding::new(
-            Severity::Error,
-            "TEMPLATE_INVALID",
-            DOCUMENT,
-            format!("{pointer}: {message}"),
-        ));
+        let (line, column) = self.places.at(pointer);
+        let finding = Finding::new(Severity::Error, "TEMPLATE_INVALID", DOCUMENT, format!("{pointer}: {message}"));
+        self.findings.push(finding.at(line, column));
     }
 
-    fn object<'j>(&mut self, parent: &'j Json, key: &str, pointer: &str) -> Map<String, Json> {
+    fn object(&mut self, parent: &Json, key: &str, pointer: &str) -> Map<String, Json> {
         match parent.get(key) {
             None | Some(Json::Null) => Map::new(),
             Some(Json::Object(map)) => map.clone(),
@@ -227,6 +228,7 @@ impl Reader {
             ownership: self.ownership(&slipway),
             required_paths: self.texts(&slipway, "required_paths", "/spec/slipway"),
             tests: self.tests(&slipway),
+            places: self.places.clone(),
             id,
         }
     }

@@ -23,8 +23,7 @@ use crate::{
         lock,
         run::{Failure, Run},
     },
-    store::Effect,
-    trees::Tree,
+    store::{Effect, Tree},
     world::{Initiator, Registration},
 };
 
@@ -118,6 +117,26 @@ impl Reconciler {
             Ok(done) => done,
             Err(_) => Err(Error::new(&slipway_kit::error::DEADLINE_EXCEEDED, "the action took too long").into()),
         }
+    }
+
+    /// What an interrupted action left in the world, found without doing anything.
+    pub(super) async fn left_behind(&self, run: &Run, act: &Act<'_>) -> Result<Option<Effected>, Problem> {
+        match act.step.action.as_str() {
+            "publish:git" => self.published(run, &act.input).await,
+            "catalog:register" => {
+                let (target, path) = location(&input(&act.input)?)?;
+                let entity_ref = self.entity_at(run, &path).await?;
+                let stands = !entity_ref.is_empty() && self.siblings.serves(&initiator(run), &entity_ref).await?;
+                Ok(stands.then(|| registration_done(&target, &path, &entity_ref, "")))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The entity that a catalog file of the workspace declares; empty if there is none.
+    async fn entity_at(&self, run: &Run, path: &str) -> Result<String, Problem> {
+        let files = self.store.workspace(&run.uid).await?;
+        Ok(files.get(path).and_then(|f| catalog_ref(&f.content)).unwrap_or_default())
     }
 
     async fn local(&self, run: &Run, tree: &Arc<Tree>, act: &Act<'_>) -> Result<Effected, Problem> {
@@ -221,8 +240,7 @@ impl Reconciler {
         if run.owner.is_empty() {
             return Err(invalid("a location needs an owner: give the template a parameter `owner`").into());
         }
-        let files = self.store.workspace(&run.uid).await?;
-        let entity_ref = files.get(&path).and_then(|f| catalog_ref(&f.content)).unwrap_or_default();
+        let entity_ref = self.entity_at(run, &path).await?;
         let who = initiator(run);
         let registration = Registration {
             target: target.clone(),
@@ -231,18 +249,7 @@ impl Reconciler {
             request_id: request_id(&effect.key),
         };
         let registered = self.siblings.register(&who, &registration).await?;
-        let info = format!("{target}/{path}");
-        let output = json!({ "entityRef": entity_ref, "catalogInfoUrl": info, "location": registered.location });
-        let notes = vec![format!(
-            "Registered {info}{}",
-            if entity_ref.is_empty() { String::new() } else { format!(" as {entity_ref}") }
-        )];
-        let done = Effected {
-            output,
-            notes,
-            service: Some(entity_ref.clone()).filter(|e| !e.is_empty()),
-            ..Effected::default()
-        };
+        let done = registration_done(&target, &path, &entity_ref, &registered.location);
         if entity_ref.is_empty() {
             return Ok(done);
         }
@@ -260,6 +267,18 @@ impl Reconciler {
         }
         let text = format!("the catalog does not serve {entity_ref} yet");
         Err(Problem::Passing(Error::new(&slipway_kit::error::DEPENDENCY_UNAVAILABLE, text)))
+    }
+}
+
+/// What a registered location gives to later steps.
+fn registration_done(target: &str, path: &str, entity_ref: &str, location: &str) -> Effected {
+    let info = format!("{target}/{path}");
+    let named = if entity_ref.is_empty() { String::new() } else { format!(" as {entity_ref}") };
+    Effected {
+        output: json!({ "entityRef": entity_ref, "catalogInfoUrl": info, "location": location }),
+        notes: vec![format!("Registered {info}{named}")],
+        service: Some(entity_ref.to_owned()).filter(|e| !e.is_empty()),
+        ..Effected::default()
     }
 }
 

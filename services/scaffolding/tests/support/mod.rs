@@ -13,8 +13,7 @@ use slipway_kit::{
 use slipway_scaffolding::{
     app::{App, NewRun},
     reconcile::Reconciler,
-    store::Store,
-    trees::Trees,
+    store::{Store, Trees},
     world::{Forge, Siblings, fake::Fake},
 };
 

@@ -33,7 +33,7 @@ pub(super) fn item(value: &Value, choose: for<'a> fn(&'a [Value]) -> Option<&'a 
 
 pub(super) fn batch(call: &Call<'_>) -> Result<Value, Fail> {
     let size = to_number(call.get(1));
-    if !(size >= 1.0) {
+    if size.is_nan() || size < 1.0 {
         return Err(Fail::invalid("`batch` needs a size of at least 1"));
     }
     let size = size as usize;
@@ -52,7 +52,7 @@ pub(super) fn batch(call: &Call<'_>) -> Result<Value, Fail> {
 pub(super) fn slice(call: &Call<'_>) -> Result<Value, Fail> {
     let all = items(call)?;
     let slices = to_number(call.get(1));
-    if !(slices >= 1.0) {
+    if slices.is_nan() || slices < 1.0 {
         return Err(Fail::invalid("`slice` needs a count of at least 1"));
     }
     let slices = slices as usize;

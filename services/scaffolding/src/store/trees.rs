@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use slipway_kit::error::{Error, Result};
 
-use crate::{
-    model::{files::Files, template::Template},
-    store::Store,
-};
+use super::Store;
+use crate::model::{files::Files, template::Template};
 
 /// Templates kept.
 const KEPT_MAX: usize = 16;
@@ -34,9 +32,12 @@ impl Tree {
     }
 }
 
+/// Digests with their trees, the last used first.
+type Kept = Vec<(String, Arc<Tree>)>;
+
 /// The cache.
 #[derive(Clone, Default)]
-pub struct Trees(Arc<Mutex<Vec<(String, Arc<Tree>)>>>);
+pub struct Trees(Arc<Mutex<Kept>>);
 
 impl Trees {
     /// The tree of a revision.
