@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use slipway_kit::{
     caller::Signer,
+    clock::Clock,
     db::Db,
     error::{Error, Result},
     fetch::Fetcher,
@@ -34,7 +35,7 @@ use app::{
     access::Access, authentication::Authentication, lists::Lists, rates::Limits, role_bindings::RoleBindings,
     tokens::Tokens,
 };
-use config::Config;
+pub use config::Config;
 use edge::{Edge, Parts, Webhooks};
 use store::{MIGRATIONS, Store};
 use world::{directory::Catalog, issuer::Issuer, key_file, key_source::Remote};
@@ -62,7 +63,7 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
     let (store, clock, signer) = (Store::new(db.clone()), context.clock.clone(), Arc::new(signer));
     let key = key_file::load_or_create(&config.token_key_file)?;
     let webhooks = Webhooks::new(secrets(&config)?);
-    let issuers = issuers(&config)?;
+    let issuers = issuers(&config, &clock)?;
     let first = app::start::begin(&store, &clock, &key).await?;
 
     let limits = Arc::new(Limits::new(config.limits.clone()));
@@ -133,7 +134,7 @@ fn secrets(config: &Config) -> Result<BTreeMap<String, model::webhook::Secrets>>
     config.webhooks.iter().map(read).collect()
 }
 
-fn issuers(config: &Config) -> Result<Vec<Issuer>> {
+fn issuers(config: &Config, clock: &Clock) -> Result<Vec<Issuer>> {
     // Public hosts that the configuration names are allowed by that; others need an entry with their network.
     let named = config.issuers.values().flat_map(|i| std::iter::once(&i.issuer).chain(&i.jwks_url));
     let https = |url: url::Url| (url.scheme() == "https").then(|| url.origin().ascii_serialization());
@@ -141,7 +142,7 @@ fn issuers(config: &Config) -> Result<Vec<Issuer>> {
     let fetcher = Fetcher::new(&config.issuer_hosts.iter().cloned().chain(hosts).collect::<Vec<_>>())?;
     let make = |(id, issuer): (&String, &config::Issuer)| {
         let source = Remote::new(fetcher.clone(), issuer.issuer.clone(), issuer.jwks_url.clone());
-        Issuer::new(id.clone(), issuer.rules(), issuer.mapping(), Box::new(source))
+        Issuer::new(id.clone(), issuer.rules(), issuer.mapping(), Box::new(source), clock.clone())
     };
     Ok(config.issuers.iter().map(make).collect())
 }

@@ -38,6 +38,8 @@ pub struct Known {
     members: Arc<Memberships>,
     read: Option<Instant>,
     members_read: Option<Instant>,
+    /// Whether the memberships may decide on the call they were handed to.
+    members_hold: bool,
 }
 
 impl Known {
@@ -46,7 +48,7 @@ impl Known {
     /// # Errors
     /// UNAVAILABLE when the directory is away and the principal is no administrator by name.
     pub fn rights(&self, principal: &str) -> Result<Rights> {
-        if !is_young(self.members_read) && !self.facts.is_administrator_by_name(principal) {
+        if !self.members_hold && !self.facts.is_administrator_by_name(principal) {
             return Err(Error::new(&DEPENDENCY_UNAVAILABLE, "the catalog does not answer who belongs to which team"));
         }
         Ok(self.facts.of(principal))
@@ -54,6 +56,12 @@ impl Known {
 
     fn is_young(&self) -> bool {
         is_young(self.read) && is_young(self.members_read)
+    }
+
+    /// As handed to a call: memberships hold if they are young, or were read while the call waited for them.
+    fn handed(mut self, just_read: bool) -> Self {
+        self.members_hold = just_read || is_young(self.members_read);
+        self
     }
 }
 
@@ -85,6 +93,7 @@ impl Access {
             members: Arc::default(),
             read: None,
             members_read: None,
+            members_hold: false,
         };
         Self(Arc::new(Inner { store, directory, known: watch::Sender::new(empty), reading: Mutex::default() }))
     }
@@ -94,17 +103,22 @@ impl Access {
     /// # Errors
     /// UNAVAILABLE when the database does not answer.
     pub async fn known(&self) -> Result<Known> {
+        let arrived = Instant::now();
         let known = self.0.known.borrow().clone();
         if known.is_young() {
-            return Ok(known);
+            return Ok(known.handed(false));
         }
         let mut failed = self.0.reading.lock().await;
         let known = self.0.known.borrow().clone();
         let pausing = failed.is_some_and(|at| at.elapsed() < DIRECTORY_PAUSE);
-        if known.is_young() || (is_young(known.read) && pausing) {
-            return Ok(known);
+        // What another call began to read while this one waited is as good as a reading of its own.
+        let for_me = known.read.min(known.members_read).is_some_and(|at| at >= arrived);
+        if for_me || known.is_young() || (is_young(known.read) && pausing) {
+            return Ok(known.handed(for_me));
         }
-        self.read(&mut failed, pausing).await
+        let known = self.read(&mut failed, pausing).await?;
+        let just_read = !pausing && failed.is_none();
+        Ok(known.handed(just_read))
     }
 
     /// A change has just been committed: it holds from here on, or at the latest when the facts are a second old.

@@ -72,11 +72,14 @@ impl Edge {
             Err(refusal) => return Err(self.turn_away(refusal, method, from, request_id)),
         };
         admission.buckets.take(method.is_write())?;
-        if let Err(denied) = authz::possible(&admission.caller, method.rule) {
-            return Err(self.refused(method, Some(&admission.caller), denied.word(), denied.into(), request_id));
-        }
         let path = method.rule.method.as_str();
-        let sign = || parts.signer.assert(&admission.caller, &method.audience, path, None);
+        // What is kept was allowed under the same facts: an admission ends when they change.
+        let sign = || {
+            authz::possible(&admission.caller, method.rule).map_err(|denied| {
+                self.refused(method, Some(&admission.caller), denied.word(), denied.into(), request_id)
+            })?;
+            parts.signer.assert(&admission.caller, &method.audience, path, None)
+        };
         let assertion = Some(admission.assertions.get(path, sign)?);
         let traceparent = telemetry::call_span(path, request_id, headers).1;
         let outgoing = Outgoing { assertion, traceparent, request_id: request_id.to_owned() };

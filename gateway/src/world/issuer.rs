@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
-use slipway_kit::error::{DEPENDENCY_UNAVAILABLE, Error};
-use tokio::time::Instant;
+use slipway_kit::{
+    clock::Clock,
+    error::{DEPENDENCY_UNAVAILABLE, Error},
+};
 
 use super::key_source::KeySource;
 use crate::{
@@ -22,9 +24,9 @@ use crate::{
 /// How often the set is read anew in the background, at the most.
 pub const REFRESH: Duration = Duration::from_secs(54);
 /// Oldest set that still verifies while the provider is away.
-const STALE_MAX: Duration = Duration::from_secs(3600);
+const STALE_MAX_US: i64 = 3_600_000_000;
 /// Shortest time between two fetches on behalf of tokens.
-const DEMAND_PAUSE: Duration = Duration::from_secs(10);
+const DEMAND_PAUSE_US: i64 = 10_000_000;
 /// Most unknown key ids that are remembered as unknown.
 const UNKNOWN_MAX: u64 = 1_024;
 /// Longest time of one fetch.
@@ -39,9 +41,11 @@ pub struct Issuer {
     /// How its tokens name users.
     pub mapping: Mapping,
     source: Box<dyn KeySource>,
+    clock: Clock,
     keys: RwLock<Option<Keys>>,
-    fetching: tokio::sync::Mutex<Option<Instant>>,
-    unknown: moka::sync::Cache<String, Instant>,
+    /// Held while fetching; remembers when the last fetch began.
+    fetching: tokio::sync::Mutex<Option<i64>>,
+    unknown: moka::sync::Cache<String, i64>,
 }
 
 #[derive(Clone)]
@@ -49,7 +53,7 @@ struct Keys {
     set: Arc<KeySet>,
     document: Arc<Vec<u8>>,
     generation: u64,
-    fetched: Instant,
+    fetched_us: i64,
 }
 
 /// Why a signed token got nobody in.
@@ -64,10 +68,10 @@ pub enum Failure {
 impl Issuer {
     /// An issuer whose keys were not fetched yet.
     #[must_use]
-    pub fn new(id: String, rules: IssuerRules, mapping: Mapping, source: Box<dyn KeySource>) -> Self {
-        let unknown = moka::sync::Cache::builder().max_capacity(UNKNOWN_MAX).time_to_live(DEMAND_PAUSE).build();
+    pub fn new(id: String, rules: IssuerRules, mapping: Mapping, source: Box<dyn KeySource>, clock: Clock) -> Self {
+        let unknown = moka::sync::Cache::new(UNKNOWN_MAX);
         let (keys, fetching) = (RwLock::default(), tokio::sync::Mutex::default());
-        Self { id, rules, mapping, source, keys, fetching, unknown }
+        Self { id, rules, mapping, source, clock, keys, fetching, unknown }
     }
 
     /// Number of the present keys; raised when they change, `None` when there are none that may be used.
@@ -100,7 +104,7 @@ impl Issuer {
     ) -> Result<(Verified, u64), Failure> {
         let unknown = Failure::Refused(Refused::UnknownKey);
         let kid = parts.kid().unwrap_or_default().to_owned();
-        if self.unknown.contains_key(&kid) {
+        if self.unknown.get(&kid).is_some_and(|at_us| self.is_within(at_us, DEMAND_PAUSE_US)) {
             return Err(unknown);
         }
         // The old set still stands when the provider is away: the token's key is then simply unknown.
@@ -109,7 +113,7 @@ impl Issuer {
             Ok(verified) => Ok((verified, keys.generation)),
             Err(refused) => {
                 if refused == Refused::UnknownKey {
-                    self.unknown.insert(kid, Instant::now());
+                    self.unknown.insert(kid, self.clock.now_us());
                 }
                 Err(Failure::Refused(refused))
             }
@@ -122,7 +126,7 @@ impl Issuer {
     /// UNAVAILABLE when the provider is away; the last set goes on being used for an hour.
     pub async fn refresh(&self) -> Result<()> {
         let mut last = self.fetching.lock().await;
-        *last = Some(Instant::now());
+        *last = Some(self.clock.now_us());
         self.fetch().await.map(|_| ())
     }
 
@@ -132,15 +136,15 @@ impl Issuer {
         if let Some(keys) = self.present().filter(|keys| Some(keys.generation) != than) {
             return Ok(keys);
         }
-        if last.is_some_and(|at| at.elapsed() < DEMAND_PAUSE) {
+        if last.is_some_and(|at_us| self.is_within(at_us, DEMAND_PAUSE_US)) {
             return self.present().ok_or_else(away);
         }
-        *last = Some(Instant::now());
+        *last = Some(self.clock.now_us());
         self.fetch().await
     }
 
     async fn fetch(&self) -> Result<Keys> {
-        let fetched = Instant::now();
+        let fetched_us = self.clock.now_us();
         let answer = tokio::time::timeout(FETCH_TIMEOUT, self.source.fetch()).await;
         let document = Arc::new(answer.map_err(|_| away())?.map_err(|e| away().source(e))?);
         let set = Arc::new(KeySet::parse(&document).map_err(|_| away())?);
@@ -150,14 +154,19 @@ impl Issuer {
             Some(old) => old.generation + 1,
             None => 1,
         };
-        let new = Keys { set, document, generation, fetched };
+        let new = Keys { set, document, generation, fetched_us };
         *keys = Some(new.clone());
         Ok(new)
     }
 
     fn present(&self) -> Option<Keys> {
         let keys = self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        keys.clone().filter(|keys| keys.fetched.elapsed() < STALE_MAX)
+        keys.clone().filter(|keys| self.is_within(keys.fetched_us, STALE_MAX_US))
+    }
+
+    /// Whether a moment is less than `span_us` ago; one that lies ahead is not, so that a clock set back closes rather than opens.
+    fn is_within(&self, at_us: i64, span_us: i64) -> bool {
+        (0..span_us).contains(&(self.clock.now_us() - at_us))
     }
 }
 

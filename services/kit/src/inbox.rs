@@ -21,8 +21,10 @@ use crate::{
 
 /// Kind of work that a stored delivery is.
 pub const KIND: &str = "inbox";
-/// Largest body that is stored.
-const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest body that is stored (SAFE-29).
+const BODY_BYTES_MAX: usize = 25 * 1024 * 1024;
+/// Room for the other fields of a delivery's message, in bytes.
+const FIELDS_BYTES_MAX: usize = 4 * 1024;
 
 /// A stored delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +115,7 @@ pub struct WebhookApi {
 
 /// The service to add to a server.
 pub fn service(db: Db) -> WebhookServiceServer<WebhookApi> {
-    WebhookServiceServer::new(WebhookApi { db })
+    WebhookServiceServer::new(WebhookApi { db }).max_decoding_message_size(BODY_BYTES_MAX + FIELDS_BYTES_MAX)
 }
 
 #[tonic::async_trait]
