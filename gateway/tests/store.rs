@@ -133,9 +133,29 @@ async fn everyone_sees_their_own_tokens_and_auditors_all() {
         let tokens = suite.tokens();
         for (at, owner) in ["ann", "bob", "ann", "ann"].into_iter().enumerate() {
             let call = Call::for_test(user(owner), "/slipway.access.v1.TokenService/CreateToken");
-            let new = NewToken { display_name: format!("t{at}"), scopes: vec![scope("entities.get")], ttl_us: None };
+            let new = NewToken {
+                display_name: format!("t{at}"),
+                scopes: vec![scope("entities.get")],
+                owner: None,
+                ttl_us: None,
+            };
             tokens.create(&call, new).await.unwrap();
             suite.clock.advance_us(1);
+        }
+        let create = "/slipway.access.v1.TokenService/CreateToken";
+        let theirs = || NewToken {
+            display_name: "theirs".into(),
+            scopes: vec![scope("entities.get")],
+            ttl_us: None,
+            owner: Some("user:default/eve".into()),
+        };
+        let maintainer = Caller { teams: [("group:default/pay".to_owned(), Role::Maintainer)].into(), ..user("ann") };
+        let auditor = Caller { roles: [Role::Auditor].into(), ..user("aud") };
+        let bound = Scope { permission: "*".into(), resource: "group:default/pay".into() };
+        let limited = Caller { scopes: Some(vec![bound, scope("entities.get")]), ..administrator() };
+        for caller in [user("ann"), maintainer, auditor, limited] {
+            let denied = tokens.create(&Call::for_test(caller, create), theirs()).await;
+            assert!(denied.unwrap_err().is(&PERMISSION_DENIED), "only administrators make tokens of others");
         }
         let list = "/slipway.access.v1.TokenService/ListTokens";
         let ann = Call::for_test(user("ann"), list);
