@@ -74,6 +74,14 @@ impl Mutation {
         }
     }
 
+    /// The earlier answer to `call`, if there is one: for changes that look outside before they begin.
+    pub async fn replayed<R: DeserializeOwned>(db: &Db, call: &Call) -> Result<Option<R>> {
+        let sql = "SELECT body_hash, outcome, response FROM idempotency \
+                   WHERE principal = $1 AND method = $2 AND request_id = $3 AND expires_us > NOW_US()";
+        let row = db.fetch_optional(sql, args![&call.caller.principal, call.method, &call.request_id]).await?;
+        row.map(|row| replay(&row, call)).transpose()
+    }
+
     /// Takes the request id: whoever has it in an open transaction lets the others wait in this statement.
     async fn attempt(db: &Db, call: &Call, record: &audit::Record) -> Result<Option<Found>> {
         let mut tx = db.begin().await?;
