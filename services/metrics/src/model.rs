@@ -11,6 +11,7 @@ pub mod measure;
 pub mod outcome;
 pub mod percentile;
 pub mod pipeline;
+pub mod report;
 pub mod repository;
 pub mod service_ref;
 pub mod stage;

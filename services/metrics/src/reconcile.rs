@@ -18,7 +18,7 @@ use crate::{
         record::{self, Incoming},
     },
     model::fact::{Deployment, Fact},
-    store::{ledger, services},
+    store::{derived, ledger, services},
     wire::{event, github},
 };
 
@@ -116,16 +116,18 @@ impl Handler for Services {
         let app = &self.0;
         let found = app.directory.resolve(&claim.id).await?;
         let mut tx = app.db.begin().await?;
+        // The ledger first, as everywhere: two transactions never wait for each other.
+        let seq = ledger::take_numbers(&mut tx, 1).await?;
         claim.guard(&mut tx).await?;
         let before = services::get(&mut tx, &claim.id).await?;
         let Some(now) = found.or_else(|| before.map(|s| services::Service { known: false, ..s })) else {
             return Ok(Next::Done);
         };
         if services::put(&mut tx, &now).await? {
-            let seq = ledger::take_numbers(&mut tx, 1).await?;
             services::touch(&mut tx, &now.service, seq).await?;
         }
         if now.known && !now.repository.is_empty() {
+            derived::adopt(&mut tx, &now.repository, &now.owner).await?;
             let released = record::release(&mut tx, &now.repository, app.clock.now_us()).await?;
             tracing::debug!(service = now.service, released, "the catalog told of a service");
         }
@@ -149,10 +151,13 @@ impl Handler for Pushes {
         let Some((connection, name, before, after)) = parsed else { return Ok(Next::Done) };
         let changes = app.commits.read(connection, name, before, after).await?;
         let principal = format!("webhook:{connection}");
-        let incoming = changes.into_iter().map(|c| Incoming::trusted(Fact::Change(c), "push", &principal)).collect();
+        let incoming: Vec<Incoming> =
+            changes.into_iter().map(|c| Incoming::trusted(Fact::Change(c), "push", &principal)).collect();
+        let changes = incoming.len();
         let mut tx = app.db.begin().await?;
+        let first = ledger::take_numbers(&mut tx, changes).await?;
         claim.guard(&mut tx).await?;
-        record::record_all(&mut tx, app.clock.now_us(), incoming).await?;
+        record::record(&mut tx, first, app.clock.now_us(), incoming).await?;
         tx.commit().await?;
         Ok(Next::Done)
     }

@@ -203,15 +203,24 @@ fn claim(call: &Call, fact: &Fact, known: &Known) -> Result<String> {
         return Ok(String::new());
     }
     let here = known.repositories.get(repository).map(Vec::as_slice).unwrap_or_default();
-    if here.iter().any(|service| may(call, owner(service))) || may(call, None) {
+    if may(call, None) {
+        return Ok(String::new());
+    }
+    let mine: Vec<&str> = here.iter().filter(|s| may(call, owner(s))).map(|s| s.owner.as_str()).collect();
+    let shared = matches!(fact, Fact::Change(_) | Fact::PullRequest(_));
+    if !mine.is_empty() && (shared || mine.len() == here.len()) {
         return Ok(String::new());
     }
     let named: Vec<&str> =
         fact.services().into_iter().filter_map(|s| known.services.get(s)?.as_ref().map(|s| s.owner.as_str())).collect();
-    if !here.is_empty() && named.is_empty() {
+    if !here.is_empty() && mine.is_empty() && named.is_empty() {
         return Err(denied());
     }
-    let mut teams = if named.is_empty() { teams(&call.caller, |team| may(call, Some(team))) } else { named };
+    let mut teams = match (mine.is_empty(), named.is_empty()) {
+        (false, _) => mine,
+        (true, false) => named,
+        (true, true) => teams(&call.caller, |team| may(call, Some(team))),
+    };
     teams.sort_unstable();
     teams.dedup();
     teams.truncate(CLAIMS_MAX);

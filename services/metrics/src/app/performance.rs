@@ -13,7 +13,8 @@ use crate::{
         calendar::{Unit, Window},
         explain::{self, Item},
         failure::Incident,
-        measure::{self, Measure, Metric, Report, Rules},
+        measure::Measure,
+        report::{self, Metric, Report, Rules},
     },
 };
 
@@ -127,8 +128,8 @@ impl App {
     }
 }
 
-fn view<'a>(history: &'a History, incidents: &'a [Incident]) -> measure::History<'a> {
-    measure::History {
+fn view<'a>(history: &'a History, incidents: &'a [Incident]) -> report::History<'a> {
+    report::History {
         deployments: &history.deployments,
         graph: &history.graph,
         pulls: &history.pulls,

@@ -98,21 +98,24 @@ async fn take(tx: &mut Tx, seq: i64, now_us: i64, one: Incoming, affected: &mut 
     let occurred_us = one.occurred_us.unwrap_or_else(|| one.fact.latest_us());
     let service = match &one.fact {
         Fact::Deployment(d) => service_of(tx, d, &one.claim, &one.hint).await?,
+        Fact::PipelineRun(run) => mapped(tx, &run.repository, &one.claim).await?.pop(),
         _ => None,
     };
-    let mut entry = Entry {
+    let parked = match &one.fact {
+        Fact::Deployment(_) => service.is_none(),
+        Fact::PipelineRun(run) => service.is_none() && run.services.is_empty(),
+        _ => false,
+    };
+    let entry = Entry {
         fact_key: fact_key(&one.fact, service.as_deref(), &one.claim),
         key: VersionKey { occurred_us, sequence: one.sequence, payload_sha256 },
-        parked: matches!(one.fact, Fact::Deployment(_)) && service.is_none(),
+        parked,
         fact: one.fact,
         claim: one.claim,
         source: one.source,
         principal: one.principal,
         hint: one.hint,
     };
-    if let Fact::PipelineRun(run) = &entry.fact {
-        entry.parked = run.services.is_empty() && mapped(tx, &run.repository, &entry.claim).await?.is_empty();
-    }
     if ledger::has(tx, &entry).await? {
         return Ok(Recorded { duplicate: true, parked: entry.parked });
     }
@@ -177,7 +180,11 @@ fn fact_key(fact: &Fact, service: Option<&str>, claim: &str) -> String {
         Fact::Change(c) => format!("{claim}\n{}\n{}", c.repository, c.sha),
         Fact::PullRequest(p) => format!("{claim}\n{}\n{}", p.repository, p.number),
         Fact::Incident(i) => i.external_id.clone(),
-        Fact::PipelineRun(r) => format!("{claim}\n{}\n{}\n{}\n{}", r.provider, r.repository, r.external_id, r.attempt),
+        Fact::PipelineRun(r) => {
+            // Once the catalog says whose the repository is, all versions find each other.
+            let claim = if service.is_some() { "" } else { claim };
+            format!("{claim}\n{}\n{}\n{}\n{}", r.provider, r.repository, r.external_id, r.attempt)
+        }
         Fact::PipelineJob(j) => format!("{claim}\n{}\n{}\n{}\n{}", j.provider, j.repository, j.run_id, j.attempt),
         Fact::Enrolment(e) => e.service.clone(),
         Fact::Milestone(m) => format!("{}\n{}", m.service, m.kind),

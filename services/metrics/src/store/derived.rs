@@ -76,6 +76,20 @@ pub async fn items<T: serde::de::DeserializeOwned>(
         .collect()
 }
 
+/// Lets what an owner brought count for all, now that the catalog puts the repository in its hands.
+pub async fn adopt(tx: &mut Tx, repository: &str, owner: &str) -> Result<()> {
+    if owner.is_empty() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO repository_facts (repository, kind, item, claim, fact, occurred_us, sequence, payload_sha256, seq) \
+               SELECT repository, kind, item, '', fact, occurred_us, sequence, payload_sha256, seq FROM repository_facts \
+               WHERE repository = $1 AND claim = $2 ON CONFLICT (repository, kind, item, claim) DO NOTHING";
+    tx.execute(sql, args![repository, owner]).await?;
+    tx.execute("DELETE FROM repository_facts WHERE repository = $1 AND claim = $2", args![repository, owner])
+        .await
+        .map(drop)
+}
+
 /// Keeps an incident as a service sees it.
 pub async fn put_incident(tx: &mut Tx, service: &str, incident: &Incident) -> Result<()> {
     let sql = "INSERT INTO incidents (service, external_id, fact) VALUES ($1, $2, $3) \

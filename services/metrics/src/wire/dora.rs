@@ -10,7 +10,7 @@ use crate::{
     model::{
         band::Edition,
         explain::Item,
-        measure::{Counted, Metric, Report, Span},
+        report::{Counted, Metric, Report, Span},
     },
 };
 

@@ -8,8 +8,8 @@ use crate::{
     model::{
         band,
         calendar::{Unit, Window},
-        measure::{ATTRIBUTION_US, NoData, Ratio, Rules, Span, Value},
         percentile::Summary,
+        report::{ATTRIBUTION_US, NoData, Ratio, Rules, Span, Value},
         service_ref,
     },
 };

@@ -1,7 +1,18 @@
 //! Webhook deliveries and the events of the other services become facts.
 use serde_json::{Value, json};
-use slipway_kit::inbox::{self, Delivery};
-use slipway_proto::metrics::v1 as pb;
+use slipway_kit::{
+    files::FilePath,
+    git::{Author, FileChange, RefName},
+    inbox::{self, Delivery},
+    journal,
+    scm::{NewRepository, PushTo, push_hook},
+};
+use slipway_metrics::store;
+use slipway_proto::{
+    environment::v1::{EnvironmentTier, RolloutFinished, RolloutKind, RolloutOutcome},
+    metrics::v1 as pb,
+    scaffolding::v1::{RunFinished, RunState},
+};
 
 use super::platform::*;
 
@@ -95,35 +106,130 @@ async fn a_run_and_its_jobs_are_history_and_a_deployment_only_without_better() {
     }
 }
 
+/// A delivery from a provider whose commits cannot be read.
+async fn told(p: &Platform, id: &str, event: &str, body: Value) {
+    let body = body.to_string().into_bytes();
+    let delivery = Delivery { source: "hub".into(), delivery_id: id.into(), event: event.into(), body };
+    inbox::store(&p.db, &delivery).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_push_and_a_pull_request_give_lead_times() {
     for p in all().await {
         let push = |before: &str, after: &str, commits: &[(&str, &str)]| {
             let commits: Vec<Value> =
                 commits.iter().map(|(id, at)| json!({"id": id, "timestamp": at, "message": "x"})).collect();
-            json!({"ref": "refs/heads/main", "before": before, "after": after, "repository": {"full_name": "shop/checkout"}, "commits": commits})
+            json!({"ref": "refs/heads/main", "before": before, "after": after,
+                "repository": {"full_name": "shop/checkout"}, "commits": commits})
         };
-        deliver(
-            &p,
-            "p1",
-            "push",
-            push("0000000000000000000000000000000000000000", "c0", &[("c0", "2026-03-01T08:00:00Z")]),
-        )
-        .await;
-        deliver(&p, "p2", "push", push("c0", "c2", &[("c1", "2026-03-02T08:00:00Z"), ("c2", "2026-03-02T09:00:00Z")]))
-            .await;
-        deliver(&p, "pr", "pull_request", json!({
+        let nothing = "0000000000000000000000000000000000000000";
+        told(&p, "p1", "push", push(nothing, "c0", &[("c0", "2026-03-01T08:00:00Z")])).await;
+        let two = [("c1", "2026-03-02T08:00:00Z"), ("c2", "2026-03-02T09:00:00Z")];
+        told(&p, "p2", "push", push("c0", "c2", &two)).await;
+        let pull = json!({
             "repository": {"full_name": "shop/checkout"},
-            "pull_request": {"number": 4, "created_at": "2026-03-02T08:05:00Z", "updated_at": "2026-03-02T09:00:00Z", "merged_at": "2026-03-02T09:00:00Z",
-                "closed_at": "2026-03-02T09:00:00Z", "merge_commit_sha": "c2", "head": {"sha": "c2"}, "base": {"ref": "main"}, "labels": []},
-        })).await;
-        let one = |id, at, sha| deployed(deployment("checkout", "production", id, at, &[("shop/checkout", sha)]));
+            "pull_request": {"number": 4, "created_at": "2026-03-02T08:05:00Z", "updated_at": "2026-03-02T09:00:00Z",
+                "merged_at": "2026-03-02T09:00:00Z", "closed_at": "2026-03-02T09:00:00Z", "merge_commit_sha": "c2",
+                "head": {"sha": "c2"}, "base": {"ref": "main"}, "labels": []},
+        });
+        told(&p, "pr", "pull_request", pull).await;
+        let one = |id, at, sha| deployed(deployment("checkout", "production", id, at, &[("hub/shop/checkout", sha)]));
         p.accept(&ann(), vec![one("d0", "03-01T10:00", "c0"), one("d1", "03-02T10:00", "c2")]).await;
         let lead =
             async || p.performance("checkout", instants("03-02T00:00", "03-03T00:00")).await.change_lead_time.unwrap();
         p.until("the deliveries are taken in", async || {
             let lead = lead().await;
             lead.commit.unwrap().n == Some(2) && lead.pr_merged.unwrap().p50_seconds == Some(3_600)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn commits_of_a_push_are_read_from_the_provider() {
+    for p in all().await {
+        let scm = p.scm().await;
+        let author = |text: &str| Author {
+            name: "Ann".into(),
+            email: "ann@example.com".into(),
+            time_seconds: us(text) / 1_000_000,
+        };
+        let write = |text: &str| FileChange::Write {
+            path: FilePath::parse("a.txt").unwrap(),
+            bytes: text.into(),
+            executable: false,
+        };
+        let new = NewRepository {
+            name: "shop/checkout".into(),
+            description: String::new(),
+            default_branch: "main".into(),
+            marker: "m".into(),
+            files: vec![write("1")],
+            message: "first".into(),
+            author: author("2026-03-01T08:00:00Z"),
+        };
+        let repository = scm.create_repository(&new).await.unwrap();
+        let git = scm.git("shop/checkout").await.unwrap();
+        let first = git.need(&RefName::branch("main").unwrap()).await.unwrap();
+        let (branch, message, author) = ("main".into(), "second".into(), author("2026-03-02T08:00:00Z"));
+        let push = PushTo { branch, files: vec![write("2")], message, force: false, author };
+        let second = scm.push_to("shop/checkout", &push).await.unwrap();
+        for (before, after) in [("", &first), (first.as_str(), &second)] {
+            let hook = push_hook(&repository, "main", before, after.as_str(), &[], false);
+            deliver(&p, after.as_str(), hook.event, serde_json::from_slice(&hook.body).unwrap()).await;
+        }
+        let one = |id, at, sha: &str| deployed(deployment("checkout", "production", id, at, &[("shop/checkout", sha)]));
+        p.accept(&ann(), vec![one("d0", "03-01T10:00", first.as_str()), one("d1", "03-02T10:00", second.as_str())])
+            .await;
+        p.until("the commits are read", async || {
+            let lead =
+                p.performance("checkout", instants("03-02T00:00", "03-03T00:00")).await.change_lead_time.unwrap();
+            lead.commit.unwrap().p50_seconds == Some(7_200) && !lead.incomplete_graph
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn rollouts_and_golden_paths_of_the_platform_become_facts() {
+    for p in all().await {
+        let rollout = |id: &str, outcome: RolloutOutcome| RolloutFinished {
+            rollout_id: id.into(),
+            attempt: 1,
+            service: "component:default/checkout".into(),
+            environment: "environments/checkout-live".into(),
+            tier: EnvironmentTier::Production.into(),
+            sha: "c1".into(),
+            actor: "user:default/ann".into(),
+            start_time: at("03-02T09:50"),
+            finish_time: at("03-02T10:00"),
+            outcome: outcome.into(),
+            kind: RolloutKind::Normal.into(),
+            ..Default::default()
+        };
+        let outcomes = [RolloutOutcome::Succeeded, RolloutOutcome::Failed, RolloutOutcome::Cancelled];
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            p.publish("environment", journal::event("env-1", &rollout(&format!("r{n}"), outcome))).await;
+        }
+        let run = RunFinished {
+            run: "runs/1".into(),
+            state: RunState::Succeeded.into(),
+            service: "component:default/checkout".into(),
+            end_time: at("02-28T10:00"),
+            ..Default::default()
+        };
+        p.publish("scaffolding", journal::event("run-1", &run)).await;
+        p.until("two rollouts are deployments", async || deployments(&p, "checkout").await.len() == 2).await;
+        let live = deployments(&p, "checkout").await.into_iter().find(|d| d.external_id == "r0").unwrap();
+        assert_eq!(
+            (live.tier(), live.status()),
+            (pb::Tier::Production, pb::DeploymentStatus::Succeeded),
+            "{}",
+            p.engine
+        );
+        p.until("the milestone is kept", async || {
+            let all = store::derived::milestones(&p.db, "component:default/checkout").await.unwrap();
+            all.iter().any(|m| m.kind == "CREATED" && m.path == "GOLDEN" && m.at_us == us("2026-02-28T10:00:00Z"))
         })
         .await;
     }

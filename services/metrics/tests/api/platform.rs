@@ -12,6 +12,7 @@ use slipway_kit::{
     db::{Db, scratch},
     error::{Error, SERVICE_UNKNOWN},
     journal,
+    scm::{Scm, ScmConfig},
     serve::{Client, Context, Hub, Outgoing, Service, Shutdown, accept},
 };
 use slipway_metrics::{Config, store};
@@ -61,6 +62,8 @@ pub struct Platform {
     signer: Signer,
     known: Known,
     catalog: scratch::Scratch,
+    siblings: BTreeMap<&'static str, scratch::Scratch>,
+    scm_root: tempfile::TempDir,
     shutdown: Shutdown,
     _own: scratch::Scratch,
 }
@@ -87,11 +90,32 @@ async fn start(own: scratch::Scratch) -> Platform {
     let directory =
         Service::new("catalog", catalog.db.clone()).add(DirectoryServiceServer::new(Directory(known.clone())));
     drop(hub.serve(directory, signer.verifier(), shutdown.clone()));
+    let mut siblings = BTreeMap::new();
+    for name in ["environment", "scaffolding"] {
+        let own = scratch::sqlite(&store::MIGRATIONS).await;
+        drop(hub.serve(Service::new(name, own.db.clone()), signer.verifier(), shutdown.clone()));
+        siblings.insert(name, own);
+    }
+    let scm_root = tempfile::tempdir().unwrap();
+    let mut config = Config::new(own.config.clone());
+    config.scm.insert("local".to_owned(), ScmConfig::local(scm_root.path()));
     let context = Context { clock: clock.clone(), peers: hub.peers("metrics"), verifier: signer.verifier() };
-    let service = slipway_metrics::build(Config::new(own.config.clone()), context).await.unwrap();
+    let service = slipway_metrics::build(config, context).await.unwrap();
     let db = service.db().clone();
     drop(hub.serve(service, signer.verifier(), shutdown.clone()));
-    let platform = Platform { engine: own.engine, db, clock, hub, signer, known, catalog, shutdown, _own: own };
+    let platform = Platform {
+        engine: own.engine,
+        db,
+        clock,
+        hub,
+        signer,
+        known,
+        catalog,
+        siblings,
+        scm_root,
+        shutdown,
+        _own: own,
+    };
     platform.tell("checkout", "shop", "shop/checkout").await;
     platform.tell("billing", "shop", "shop/billing").await;
     platform.tell("search", "find", "find/search").await;
@@ -120,6 +144,18 @@ impl Platform {
         let mut tx = self.catalog.db.begin().await.unwrap();
         journal::append(&mut tx, journal::event(name, &changed)).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// Another service tells of something.
+    pub async fn publish(&self, service: &'static str, event: journal::NewEvent) {
+        let mut tx = self.siblings[service].db.begin().await.unwrap();
+        journal::append(&mut tx, event).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The source provider that the service reads commits from.
+    pub async fn scm(&self) -> Scm {
+        Scm::open("local", &ScmConfig::local(self.scm_root.path())).await.unwrap()
     }
 
     fn client(&self, caller: &Caller, method: &str) -> Client {
