@@ -4,6 +4,8 @@
 //! the engine with its files, `reconcile` follows ownership and looks for the key. Refuses to let a value anywhere but into the
 //! engine's ciphertext and the answer of RevealSecret (SEC-1).
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod api;
 pub mod app;
 pub mod config;

@@ -9,6 +9,9 @@ use slipway_kit::error::{ETAG_MISMATCH, Error, Result, Violations};
 use super::name::{BindingName, Path};
 use crate::error::TIER_CROSSING;
 
+/// Most bytes of all names in the items of a binding, so that its event stays below the journal's limit.
+const ITEMS_BYTES_MAX: usize = 40 * 1024;
+
 /// One key delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
@@ -100,6 +103,9 @@ pub fn items(name: &BindingName, environment_uid: &str, wished: &[WishedItem]) -
         let (key, version, optional) = (wish.key.clone(), wish.version, wish.optional);
         items.push(Item { path, key, version, target: target.clone(), optional });
     }
+    let bytes: usize = items.iter().map(|item| item.path.name().len() + item.key.len() + item.target.len()).sum();
+    let rule = format!("must have at most {ITEMS_BYTES_MAX} bytes of names in all; make two bindings");
+    violations.check(bytes <= ITEMS_BYTES_MAX, "secret_binding.items", rule);
     violations.finish()?;
     Ok(items)
 }
@@ -212,6 +218,8 @@ mod tests {
         }
         let faults = items(&at, "", &[wish("", "A"), wish("", "A"), wish("../x", "B")]).unwrap_err();
         assert_eq!(faults.violations().len(), 2);
+        let many = (0..256).map(|n| wish("", &format!("{}{n}", "K".repeat(120)))).collect::<Vec<_>>();
+        assert_eq!(items(&at, "", &many).unwrap_err().violations()[0].0, "secret_binding.items");
     }
 
     #[test]

@@ -79,3 +79,11 @@ impl Master {
         Ok(Ring::new(&self.0, &identity.engine_id))
     }
 }
+
+#[cfg(test)]
+impl Master {
+    /// A key whose bytes are all the same.
+    pub(super) fn of_test(byte: u8) -> Self {
+        Self(Key::from_bytes(&[byte; KEY_BYTES]).unwrap())
+    }
+}

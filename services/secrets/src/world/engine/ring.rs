@@ -183,3 +183,104 @@ impl Ring {
 fn damaged() -> Error {
     Error::new(&VALUE_DAMAGED, "the stored value fails its integrity check")
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::{ExposeSecret as _, SecretString};
+
+    use super::*;
+    use crate::{
+        model::name::Tier,
+        world::engine::{Master, Seal},
+    };
+
+    fn ring(byte: u8, engine_id: &str) -> Ring {
+        Ring::new(&Key::from_bytes(&[byte; 32]).unwrap(), engine_id)
+    }
+
+    fn path(segment: &str, tier: Tier) -> Path {
+        Path::new(segment, tier, "").unwrap()
+    }
+
+    fn document() -> Document {
+        [("A".to_owned(), SecretString::from("value"))].into_iter().collect()
+    }
+
+    #[test]
+    fn a_version_opens_where_it_was_written_and_nowhere_else() {
+        let (mine, at) = (ring(1, "e"), path("pay-aaaaa", Tier::Staging));
+        let (key, stored) = mine.new_service_key("pay-aaaaa");
+        let sealed = mine.seal(&key, &at, 2, &document());
+        assert_eq!(mine.open(&key, &at, 2, &sealed).unwrap().get("A").unwrap().expose_secret(), "value");
+        let again = mine.service_key("pay-aaaaa", &stored).unwrap();
+        assert!(mine.open(&again, &at, 2, &sealed).is_ok());
+
+        let (other_key, _) = mine.new_service_key("pay-aaaaa");
+        let places: [(&str, Result<Document>); 6] = [
+            ("another version", mine.open(&key, &at, 1, &sealed)),
+            ("another tier", mine.open(&key, &path("pay-aaaaa", Tier::Production), 2, &sealed)),
+            ("another service", mine.open(&key, &path("pay-bbbbb", Tier::Staging), 2, &sealed)),
+            ("another service's key", mine.open(&other_key, &at, 2, &sealed)),
+            ("another engine", ring(1, "f").open(&key, &at, 2, &sealed)),
+            ("nothing", mine.open(&key, &at, 2, &Sealed { key_id: sealed.key_id.clone(), ..Sealed::default() })),
+        ];
+        for (place, opened) in places {
+            assert!(opened.unwrap_err().is(&VALUE_DAMAGED), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_service_key_opens_for_its_service_under_its_master_only() {
+        let (_, stored) = ring(1, "e").new_service_key("pay-aaaaa");
+        let renamed = WrappedKey { id: "other".to_owned(), ..stored.clone() };
+        for (ring, segment, stored) in [
+            (ring(1, "e"), "pay-bbbbb", &stored),
+            (ring(2, "e"), "pay-aaaaa", &stored),
+            (ring(1, "f"), "pay-aaaaa", &stored),
+            (ring(1, "e"), "pay-aaaaa", &renamed),
+        ] {
+            assert!(ring.service_key(segment, stored).unwrap_err().is(&VALUE_DAMAGED));
+        }
+    }
+
+    #[test]
+    fn equal_documents_have_unequal_ciphertexts_and_links_name_their_place() {
+        let (mine, at) = (ring(1, "e"), path("pay-aaaaa", Tier::Staging));
+        let (key, _) = mine.new_service_key("pay-aaaaa");
+        let (one, two) = (mine.seal(&key, &at, 1, &document()), mine.seal(&key, &at, 1, &document()));
+        assert!(one.ciphertext != two.ciphertext && one.wrapped_key != two.wrapped_key && one.digest != two.digest);
+        let link = mine.link(&at, 1, &one, b"");
+        assert_eq!(link, mine.link(&at, 1, &one, b""));
+        let others = [
+            mine.link(&at, 2, &one, b""),
+            mine.link(&at, 1, &two, b""),
+            mine.link(&at, 1, &one, b"x"),
+            mine.link(&path("pay-aaaaa", Tier::Production), 1, &one, b""),
+            ring(2, "e").link(&at, 1, &one, b""),
+            ring(1, "f").link(&at, 1, &one, b""),
+        ];
+        assert!(others.iter().all(|other| *other != link));
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_from_damage() {
+        let (right, wrong) = (Master::of_test(1), Master::of_test(2));
+        let identity = right.identity("e");
+        assert!(right.ring(&identity).is_ok());
+        assert_eq!(wrong.ring(&identity).unwrap_err(), Seal::KeyWrong);
+        let renamed = Identity { engine_id: "f".to_owned(), ..identity.clone() };
+        let mut flipped = identity;
+        flipped.key_check[0] ^= 1;
+        for damaged in [renamed, flipped] {
+            assert_eq!(right.ring(&damaged).unwrap_err(), Seal::EngineDamaged);
+        }
+    }
+
+    #[test]
+    fn requests_hash_under_the_master() {
+        let (one, two) = (ring(1, "e"), ring(2, "e"));
+        assert_eq!(one.request_hash(&[b"4711"]), one.request_hash(&[b"4711"]));
+        assert_ne!(one.request_hash(&[b"4711"]), one.request_hash(&[b"47", b"11"]));
+        assert_ne!(one.request_hash(&[b"4711"]), two.request_hash(&[b"4711"]));
+    }
+}
