@@ -164,7 +164,7 @@ async fn ownership_follows_the_catalog() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), seen).await.expect("the event arrives");
+    tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.expect("the event arrives");
 
     // Another entity of the same name inherits nothing; a forgotten one is nobody's.
     rig.catalog.say(PAYMENTS, ENVIRONMENT, "group:default/shop");
