@@ -170,7 +170,7 @@ mod tests {
             (scope("entities.*", ""), false),
             (scope("*", "group:default/pay"), false),
         ] {
-            assert_eq!(scopes_within(&[wanted.clone()], Some(&held)), within, "{wanted:?}");
+            assert_eq!(scopes_within(std::slice::from_ref(&wanted), Some(&held)), within, "{wanted:?}");
             assert!(scopes_within(&[wanted], None));
         }
         assert!(scopes_within(&[scope("*", "")], Some(&[scope("*", "*")])));

@@ -179,11 +179,13 @@ pub struct Platform {
     pub service_db: slipway_kit::db::Db,
 }
 
+type Change = Box<dyn FnOnce(&mut Config)>;
+
 /// How a test wants its platform.
 #[derive(Default)]
 pub struct Wish {
     pub rates: Option<Rates>,
-    pub change: Option<Box<dyn FnOnce(&mut Config)>>,
+    pub change: Option<Change>,
     pub tls: Option<slipway_gateway::config::Tls>,
 }
 

@@ -38,7 +38,7 @@ impl Parts {
         let claims = object(claims_text)?;
         let Some(Value::String(issuer)) = claims.get("iss") else { return Err(Refused::Invalid("issuer")) };
         Ok(Self {
-            signed: token[..header_text.len() + 1 + claims_text.len()].as_bytes().to_vec(),
+            signed: token.as_bytes()[..header_text.len() + 1 + claims_text.len()].to_vec(),
             signature: decode(signature_text)?,
             algorithm,
             kid,
