@@ -173,7 +173,7 @@ async fn total(db: &Db, condition: &str, values: Vec<Value>, count: Count) -> Re
         Count::Exact => format!("SELECT COUNT(*) AS n FROM entity e WHERE {condition}"),
         Count::Estimate => {
             format!(
-                "SELECT COUNT(*) AS n FROM (SELECT 1 FROM entity e WHERE {condition} LIMIT {}) AS some",
+                "SELECT COUNT(*) AS n FROM (SELECT 1 FROM entity e WHERE {condition} LIMIT {}) AS capped",
                 ESTIMATE_MAX + 1
             )
         }
