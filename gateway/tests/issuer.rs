@@ -15,7 +15,12 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use serde_json::{Value, json};
 use slipway_gateway::{
-    app::{access::Access, authentication::Authentication, rates::Limits},
+    app::{
+        access::Access,
+        authentication::Authentication,
+        rates::Limits,
+        tokens::{described, mint},
+    },
     model::{
         credential::Credential,
         jwt::{Algorithm, IssuerRules, Parts, Refused},
@@ -285,4 +290,34 @@ async fn every_bad_token_gets_one_text_and_good_ones_their_user() {
     // A key taken away ends what was remembered under it.
     clock.advance_us(-260 * 1_000_000);
     authentication.admit(Credential::Signed(&token)).await.ok().unwrap();
+}
+
+#[tokio::test]
+async fn platform_tokens_end_by_time_and_by_revocation() {
+    let scratch = scratch::sqlite(&MIGRATIONS).await;
+    let store = Store::new(scratch.db.clone());
+    let clock = Clock::manual(NOW * 1_000_000);
+    let access = Access::new(store.clone(), Box::new(Nobody));
+    let limits = Arc::new(Limits::new(Default::default()));
+    let authentication = Authentication::new(access.clone(), store.clone(), clock.clone(), [1; 32], vec![], limits);
+    let plain = mint();
+    let token = described(&plain, "t".into(), "user:default/ann".into(), vec![], clock.now_us(), 60_000_000);
+    let mut tx = store.db().begin().await.unwrap();
+    store.add_token(&mut tx, &token, &plain.keyed_hash(&[1; 32])).await.unwrap();
+    tx.commit().await.unwrap();
+    let admit =
+        || async { authentication.admit(Credential::Platform(plain.expose())).await.map(|_| ()).map_err(|r| r.error) };
+    admit().await.unwrap();
+    clock.advance_us(59_999_999);
+    admit().await.unwrap();
+    clock.advance_us(1);
+    assert!(admit().await.unwrap_err().is(&TOKEN_EXPIRED));
+    clock.advance_us(-60_000_000);
+    admit().await.unwrap();
+    let mut tx = store.db().begin().await.unwrap();
+    store.revoke_token(&mut tx, plain.id(), clock.now_us()).await.unwrap();
+    tx.commit().await.unwrap();
+    // Another process revoked it: remembered for a second at most, and not at all once the facts were read.
+    access.refresh().await.unwrap();
+    assert!(admit().await.unwrap_err().is(&INVALID_CREDENTIALS));
 }

@@ -35,7 +35,9 @@ fn expected() -> Expected {
                 assert_eq!(columns.len(), 8, "{line}");
                 classes.insert(name, columns);
             }
-            ["unscoped", method] => drop(expected.unscoped.insert(format!("/{method}"))),
+            ["unscoped", method] => {
+                expected.unscoped.insert(format!("/{method}"));
+            }
             [class, method] => {
                 let columns = classes.get(class).unwrap_or_else(|| panic!("{line}: no such class")).clone();
                 assert!(expected.rows.insert(format!("/{method}"), columns).is_none(), "{line}: twice");
@@ -48,7 +50,9 @@ fn expected() -> Expected {
 
 fn caller(role: char) -> Caller {
     let mut caller = Caller { principal: "user:default/ann".into(), ..Caller::anonymous() };
-    let team = |caller: &mut Caller, role| drop(caller.teams.insert(OWN.into(), role));
+    let team = |caller: &mut Caller, role| {
+        caller.teams.insert(OWN.into(), role);
+    };
     match role {
         's' => {}
         'v' => team(&mut caller, Role::Viewer),
@@ -59,9 +63,15 @@ fn caller(role: char) -> Caller {
             caller.roles.insert(Role::Automation);
             caller.scopes = Some(vec![Scope { permission: "*".into(), resource: OWN.into() }]);
         }
-        'u' => drop(caller.roles.insert(Role::Auditor)),
-        'o' => drop(caller.roles.insert(Role::Operator)),
-        'p' => drop(caller.roles.insert(Role::PlatformAdmin)),
+        'u' => {
+            caller.roles.insert(Role::Auditor);
+        }
+        'o' => {
+            caller.roles.insert(Role::Operator);
+        }
+        'p' => {
+            caller.roles.insert(Role::PlatformAdmin);
+        }
         other => panic!("{other}"),
     }
     caller

@@ -64,6 +64,14 @@ enum Proof {
     Issuer { at: usize, keys: u64 },
 }
 
+impl Admission {
+    /// The generation of facts under which it was made.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
 /// Why nobody was admitted.
 #[derive(Debug)]
 pub struct Refusal {

@@ -3,7 +3,10 @@
 //! Refuses to let an answer outlive its call's time or its caller's right.
 
 use http::{Request, Response, header::CONTENT_LENGTH};
-use slipway_kit::serve::{Body, error_from};
+use slipway_kit::{
+    error::{DEADLINE_EXCEEDED, Error},
+    serve::{Body, error_from},
+};
 use tower::Service as _;
 
 use super::{
@@ -34,14 +37,18 @@ impl Edge {
         request.extensions_mut().clear();
         request.headers_mut().remove(CONTENT_LENGTH);
         let mut client = admitted.client(self, method);
-        let answer = match std::future::poll_fn(|cx| client.poll_ready(cx)).await {
-            Ok(()) => client.call(request).await,
-            Err(status) => Err(status),
+        let sent = async {
+            std::future::poll_fn(|cx| client.poll_ready(cx)).await?;
+            client.call(request).await
+        };
+        let answer = match tokio::time::timeout_at(admitted.deadline, sent).await {
+            Ok(answer) => answer.map_err(error_from),
+            Err(_) => Err(Error::new(&DEADLINE_EXCEEDED, "the time of the call ran out")),
         };
         match answer {
             Ok(answer) if method.rule.unary_answer => answer,
             Ok(answer) => answer.map(|body| stream::guarded(self.clone(), method, admitted, body)),
-            Err(status) => respond::grpc(error_from(status), Some(admitted.request_id())),
+            Err(error) => respond::grpc(error, Some(admitted.request_id())),
         }
     }
 }

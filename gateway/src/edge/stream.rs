@@ -42,16 +42,21 @@ pub(super) fn guarded(edge: Edge, method: &Method, admitted: &Admitted, body: Bo
 async fn lost(edge: Edge, rule: &'static Rule, admission: Arc<Admission>) -> Error {
     let parts = &edge.0.parts;
     let mut changes = parts.access.subscribe();
+    // A change between the admission and this moment is not told by the channel.
+    let mut changed = changes.borrow_and_update().generation != admission.generation();
     loop {
-        let _ = tokio::time::timeout(PERIOD, changes.changed()).await;
+        if !changed {
+            // The sender lives as long as the edge, which is held here.
+            let _ = tokio::time::timeout(PERIOD, changes.changed()).await;
+        }
+        changed = false;
         match parts.authentication.again(&admission).await {
             Ok(caller) => {
                 if let Err(denied) = authz::possible(&caller, rule) {
                     return denied.into();
                 }
             }
-            Err(refusal) if refusal.is_credential => return refusal.error,
-            // The facts are away: the stream waits a little rather than ending all streams at once, then is decided as a call.
+            // Ended, or not to be known: a client resumes a stream that ended as UNAVAILABLE.
             Err(refusal) => return refusal.error,
         }
     }

@@ -13,6 +13,7 @@ use slipway_kit::{
     serve::{Body, error_from},
 };
 use slipway_proto::journal::v1::{ReceiveWebhookRequest, webhook_service_client::WebhookServiceClient};
+use tokio::sync::Semaphore;
 
 use super::{Edge, methods::service_of, respond};
 use crate::{
@@ -26,12 +27,18 @@ const DELIVERY: &str = "x-github-delivery";
 const WORD_BYTES_MAX: usize = 100;
 /// Time a service has to store a delivery.
 const TIMEOUT: Duration = Duration::from_secs(8);
+/// Most KiB of bodies that are in memory at once, from all senders.
+const ROOM_KIB: usize = 64 * 1024;
+/// Longest wait for room.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time a body has to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Endpoints and subscriptions.
 pub struct Webhooks {
     secrets: BTreeMap<String, Secrets>,
+    /// Room for bodies that are being read, in KiB.
+    room: Semaphore,
     subscribers: BTreeMap<String, Vec<&'static str>>,
 }
 
@@ -39,7 +46,7 @@ impl Webhooks {
     /// These endpoints, and the subscriptions the descriptors declare.
     #[must_use]
     pub fn new(secrets: BTreeMap<String, Secrets>) -> Self {
-        Self { secrets, subscribers: subscribers() }
+        Self { secrets, room: Semaphore::new(ROOM_KIB), subscribers: subscribers() }
     }
 }
 
@@ -57,10 +64,29 @@ impl Edge {
         if request.method() != http::Method::POST {
             return respond::empty(StatusCode::METHOD_NOT_ALLOWED);
         }
+        if let Err(code) = self.first_look(&request) {
+            return respond::empty(code);
+        }
+        // A body without a length may be as large as any.
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|n| n > MAX_BODY_BYTES) {
+            return respond::empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let kib = u32::try_from(length.unwrap_or(MAX_BODY_BYTES) / 1024 + 1).unwrap_or(u32::MAX);
+        let room = tokio::time::timeout(ROOM_TIMEOUT, self.0.parts.webhooks.room.acquire_many(kib)).await;
+        let Ok(Ok(_room)) = room else { return respond::empty(StatusCode::SERVICE_UNAVAILABLE) };
         match self.verify(request).await {
             Ok(signed) => self.hand_out(signed).await,
             Err(code) => respond::empty(code),
         }
+    }
+
+    /// Refuses what no body could make good: an unknown endpoint, or not exactly one signature.
+    fn first_look(&self, request: &Request<Body>) -> Result<(), StatusCode> {
+        let source = request.uri().path().strip_prefix("/webhooks/").unwrap_or_default();
+        let known = self.0.parts.webhooks.secrets.contains_key(source);
+        let signed = request.headers().get_all(SIGNATURE).iter().count() == 1;
+        if known && signed { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
     }
 
     /// Reads the raw body and checks its signature; nothing else of it is looked at.
@@ -68,14 +94,7 @@ impl Edge {
         let (head, body) = request.into_parts();
         let source = head.uri.path().strip_prefix("/webhooks/").unwrap_or_default();
         let Some(secrets) = self.0.parts.webhooks.secrets.get(source) else { return Err(StatusCode::UNAUTHORIZED) };
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|n| n > MAX_BODY_BYTES) {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
-        }
         let signatures: Vec<&[u8]> = head.headers.get_all(SIGNATURE).iter().map(http::HeaderValue::as_bytes).collect();
-        if signatures.len() != 1 {
-            return Err(StatusCode::UNAUTHORIZED);
-        }
         let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await;
         let body = match read {
             Err(_) => return Err(StatusCode::REQUEST_TIMEOUT),

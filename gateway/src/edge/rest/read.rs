@@ -3,7 +3,10 @@
 //! Refuses lenience: a field may come from one place only, and every value must be the JSON form of its type.
 
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
@@ -36,6 +39,9 @@ pub(super) async fn body(headers: &HeaderMap, body: Body, deadline: Instant) -> 
         Ok(Err(_)) => return Err(Error::new(&CANCELLED, "the body ended early")),
         Ok(Ok(body)) => body.to_bytes(),
     };
+    if headers.get(CONTENT_ENCODING).is_some_and(|v| v != "identity") {
+        return Err(unreadable("the body must not be compressed"));
+    }
     let content = headers.get(CONTENT_TYPE).map_or("application/json", |v| v.to_str().unwrap_or_default());
     let is_json = content.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"));
     if !bytes.is_empty() && !is_json {

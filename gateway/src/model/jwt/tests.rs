@@ -307,6 +307,27 @@ fn every_cut_and_changed_form_is_refused() {
 }
 
 #[test]
+fn no_changed_character_passes() {
+    let mut tried = 0;
+    for party in parties() {
+        let (keys, token) = (party.keys(), party.token(&party.header(), &good()));
+        assert!(check(&token, &rules(), &keys).is_ok());
+        for at in 0..token.len() {
+            for other in [b'A', b'-', b'.', b'='] {
+                let mut bytes = token.clone().into_bytes();
+                if bytes[at] != other {
+                    bytes[at] = other;
+                    let result = check(&String::from_utf8(bytes).unwrap(), &rules(), &keys);
+                    assert!(matches!(result, Err(Refused::Invalid(_) | Refused::UnknownKey)), "{} {at}", party.name);
+                    tried += 1;
+                }
+            }
+        }
+    }
+    assert!(tried > 2_000, "{tried}");
+}
+
+#[test]
 fn expiry_is_told_only_after_the_signature_held() {
     let (party, stranger) = (Party::new(Algorithm::EdDsa, "EdDSA"), Party::new(Algorithm::EdDsa, "EdDSA"));
     let old = with(good(), "exp", json!(940));
