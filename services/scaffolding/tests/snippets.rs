@@ -1,7 +1,7 @@
 //! Snippets of the template language with their results (SCF-11 to SCF-16, SCF-20, SCF-21, SCF-31): the first table holds what
 //! Nunjucks 3.2 gives too, the second where SCF-20 decides otherwise, the third the promised errors with their places.
 use serde_json::{Value as Json, json};
-use slipway_scaffolding::model::templating::{Code, Engine, Syntax};
+use slipway_scaffolding::model::templating::{Code, Engine, Stop, Syntax};
 
 fn engine() -> Engine {
     let mut engine = Engine::new(false);
@@ -372,4 +372,17 @@ fn long_chains_and_deep_nesting_are_errors_not_crashes() {
         }
     }
     assert!(rendered(&engine, &format!("${{{{ values.name{} }}}}", " | upper".repeat(60))).starts_with("PAY"));
+}
+
+#[test]
+fn rendering_ends_when_nobody_waits_for_it() {
+    let stop = Stop::default();
+    stop.within(|| {
+        let engine = Engine::new(false);
+        assert!(engine.render("t", "${{ 1 }}", Syntax::default()).is_ok());
+        drop(stop.on_drop());
+        let fault = engine.render("t", "${{ 1 }}", Syntax::default()).expect_err("stopped");
+        assert_eq!(fault.code, Code::RenderLimit);
+    });
+    assert!(Engine::new(false).render("t", "${{ 1 }}", Syntax::default()).is_ok(), "others go on");
 }

@@ -21,7 +21,7 @@ use crate::{
         lock,
         run::{Failure, Output, Run, RunStep, StepState},
         template::{DOCUMENT, Step},
-        templating::{Syntax, uses},
+        templating::{Stop, Syntax, uses},
     },
     store::Tree,
 };
@@ -135,7 +135,9 @@ impl App {
             }
             stage.finish(revision, steps)
         };
-        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+        let stop = Stop::default();
+        let _given_up = stop.on_drop();
+        tokio::task::spawn_blocking(move || stop.within(work)).await.map_err(Error::internal)
     }
 
     async fn staged(&self, wanted: &DryRun) -> Result<(String, String, Arc<Tree>, Vec<Finding>)> {
@@ -146,8 +148,10 @@ impl App {
             }
             (true, false) => {
                 let files = wanted.files.clone();
-                let (template, findings) =
-                    tokio::task::spawn_blocking(move || lint(&files)).await.map_err(Error::internal)?;
+                let stop = Stop::default();
+                let _given_up = stop.on_drop();
+                let work = move || stop.within(|| lint(&files));
+                let (template, findings) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)?;
                 if template.is_none() {
                     return Err(refused(&findings));
                 }

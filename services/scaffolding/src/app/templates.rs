@@ -21,6 +21,7 @@ use crate::{
         lint::lint,
         revision::{Channel, may_follow, parse_name},
         template::Template,
+        templating::Stop,
     },
     store::{Revision, TemplateRow, sort_key},
     wire,
@@ -120,7 +121,10 @@ impl App {
     pub(super) async fn prepare(&self, publication: &Publication, publisher: &str) -> Result<(Template, Revision)> {
         let files = publication.files.clone();
         // The lint renders the template's tests, which computes for a while.
-        let (template, findings) = tokio::task::spawn_blocking(move || lint(&files)).await.map_err(Error::internal)?;
+        let stop = Stop::default();
+        let _given_up = stop.on_drop();
+        let work = move || stop.within(|| lint(&files));
+        let (template, findings) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)?;
         let Some(template) = template else { return Err(refused(&findings)) };
         let revision = Revision {
             template: template.id.clone(),

@@ -14,7 +14,7 @@ mod statements;
 mod uses;
 mod value;
 
-pub use engine::{Engine, Rendered};
+pub use engine::{Engine, Rendered, Stop, StopOnDrop};
 pub use fault::{Code, Fault};
 pub use lexer::Syntax;
 pub use uses::{Use, Uses, uses};

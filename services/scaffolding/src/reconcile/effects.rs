@@ -22,6 +22,7 @@ use crate::{
         files::{File, Files},
         lock,
         run::{Failure, Run},
+        templating::{Code, Stop},
     },
     store::{Effect, Tree},
     world::{Initiator, Registration},
@@ -115,6 +116,11 @@ impl Reconciler {
         };
         match tokio::time::timeout(EFFECT_TIMEOUT, done).await {
             Ok(done) => done,
+            // What only computes takes as long the next time.
+            Err(_) if action::find(&act.step.action).is_some_and(|a| a.effects.is_empty()) => {
+                let message = format!("the step exceeds {} s", EFFECT_TIMEOUT.as_secs());
+                Err(Failure { reason: Code::RenderLimit.as_str().to_owned(), message, step: String::new() }.into())
+            }
             Err(_) => Err(Error::new(&slipway_kit::error::DEADLINE_EXCEEDED, "the action took too long").into()),
         }
     }
@@ -142,9 +148,12 @@ impl Reconciler {
     async fn local(&self, run: &Run, tree: &Arc<Tree>, act: &Act<'_>) -> Result<Effected, Problem> {
         let mut workspace = self.store.workspace(&run.uid).await?;
         let (action, given, tree) = (act.step.action.clone(), act.input.clone(), Arc::clone(tree));
+        let stop = Stop::default();
+        let _given_up = stop.on_drop();
         let work = move || {
             let before = workspace.clone();
-            let done = action::local(&action, &given, &tree.template, &tree.files, &mut workspace);
+            let work = || action::local(&action, &given, &tree.template, &tree.files, &mut workspace);
+            let done = stop.within(work);
             done.map(|done| done.map(|d| (d, (before != workspace).then_some(workspace))))
         };
         // Rendering computes for up to seconds; it must not hold up the threads that answer calls.

@@ -9,10 +9,10 @@ use slipway_kit::{
 use super::{Store, blobs::Owner};
 use crate::model::{
     files::Files,
-    run::{Event, Run},
+    run::{Event, Level, Run},
 };
 
-/// Most bytes of one run's events; what comes after is dropped with a remark (SCF-60).
+/// Most messages of one run; what comes after is dropped with a remark (SCF-60).
 const EVENTS_MAX: i64 = 20_000;
 
 /// The journal line of one effect.
@@ -122,9 +122,15 @@ impl Store {
     /// Appends events, numbered after the run's last one; beyond the limit they are dropped after one remark.
     pub async fn append_events(&self, tx: &mut Tx, of: &mut Run, events: Vec<Event>, now_us: i64) -> Result<()> {
         for mut event in events {
-            let full = of.events >= EVENTS_MAX && event.run_state.is_none() && event.step_state.is_none();
-            if full {
-                continue;
+            if of.events >= EVENTS_MAX && event.run_state.is_none() && event.step_state.is_none() {
+                if of.events > EVENTS_MAX {
+                    continue;
+                }
+                event = Event::new(
+                    Level::Warning,
+                    "",
+                    "More messages follow than are kept; only changes of state are told from here on",
+                );
             }
             of.events += 1;
             event.sequence = of.events;

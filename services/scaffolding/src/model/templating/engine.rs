@@ -2,6 +2,7 @@
 //!
 //! Owns limits (SCF-16), settings (SCF-14) and the way back from the engine's errors to places in the source; refuses loaders, time
 //! and chance (SCF-15).
+use std::cell::RefCell;
 use std::io;
 use std::sync::{
     Arc, Mutex,
@@ -31,6 +32,45 @@ const WORK_BYTES_MAX: u64 = 128 << 20;
 /// Bytes of the source of one template.
 const SOURCE_BYTES_MAX: usize = 8 << 20;
 
+thread_local! {
+    /// What ends the rendering that this thread does.
+    static STOP: RefCell<Option<Stop>> = const { RefCell::new(None) };
+}
+
+/// Ends rendering from outside: when whoever asked for it gave up.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+/// Stops when it is dropped.
+#[derive(Debug)]
+pub struct StopOnDrop(Stop);
+
+impl Stop {
+    /// Something that stops the work as soon as it goes out of scope, as an abandoned call does.
+    #[must_use]
+    pub fn on_drop(&self) -> StopOnDrop {
+        StopOnDrop(self.clone())
+    }
+
+    /// Does work in which every engine looks at this.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = STOP.replace(Some(self.clone()));
+        let done = work();
+        STOP.set(before);
+        done
+    }
+
+    fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What operations share while a template runs.
 #[derive(Debug, Default)]
 struct Meter {
@@ -39,10 +79,19 @@ struct Meter {
     warnings: Mutex<Vec<(usize, String)>>,
     lenient: bool,
     failed: AtomicBool,
+    stop: Option<Stop>,
 }
 
 impl Meter {
+    fn check_time(&self) -> Result<(), Fail> {
+        if self.stop.as_ref().is_some_and(Stop::is_given) {
+            return Err(Fail::new(Code::RenderLimit, "the time for rendering is over"));
+        }
+        Ok(())
+    }
+
     fn charge(&self, amount: u64) -> Result<(), Fail> {
+        self.check_time()?;
         let spent = self.spent.fetch_add(amount.min(WORK_BYTES_MAX), Ordering::Relaxed) + amount;
         if spent > WORK_BYTES_MAX {
             return Err(Fail::new(Code::RenderLimit, format!("values of the template exceed {WORK_BYTES_MAX} bytes")));
@@ -138,7 +187,7 @@ impl Engine {
     /// An engine without roots; a lenient one turns undeclared names into empty text with a warning (SCF-13).
     #[must_use]
     pub fn new(lenient: bool) -> Engine {
-        let meter = Arc::new(Meter { lenient, ..Meter::default() });
+        let meter = Arc::new(Meter { lenient, stop: STOP.with_borrow(Clone::clone), ..Meter::default() });
         let mut env = Environment::empty();
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_undefined_behavior(UndefinedBehavior::Lenient);
@@ -272,6 +321,7 @@ impl Engine {
     ) -> Result<(T, Vec<Fault>), Fault> {
         self.meter.spent.store(0, Ordering::Relaxed);
         self.meter.last.store(0, Ordering::Relaxed);
+        self.meter.check_time().map_err(|fail| At::new(fail.code, 0, fail.message).locate(file, ""))?;
         if source.len() > SOURCE_BYTES_MAX {
             let at = At::new(Code::RenderLimit, 0, format!("the template exceeds {SOURCE_BYTES_MAX} bytes"));
             return Err(at.locate(file, ""));
