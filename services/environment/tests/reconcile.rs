@@ -7,6 +7,7 @@ use slipway_environment::{
     model::{
         condition::Aspect,
         environment::{Environment, RetireReason},
+        manifest::Doc,
         preview::{Head, Reading},
         state::State,
         tier::Tier,
@@ -14,7 +15,10 @@ use slipway_environment::{
     store::Store,
     wire::event::BindingChange,
     worker,
-    world::fake::{Fake, Kill},
+    world::{
+        Fault, Job, Renderer, World,
+        fake::{Fake, Kill},
+    },
 };
 use slipway_kit::{
     clock::Clock,
@@ -161,8 +165,7 @@ async fn a_fork_waits_and_a_broken_chart_says_why() {
     run(&app).await;
     assert_eq!(living(&scratch).await.unwrap().state(), State::AwaitingApproval);
     assert_eq!(fake.state().folders.len(), 0);
-    fake.state().fault =
-        Some(slipway_environment::world::Fault { reason: "CHART_BROKEN", message: "line 3".to_owned() });
+    fake.state().fault = Some(Fault { reason: "CHART_BROKEN", message: "line 3".to_owned() });
     fake.set(REPOSITORY, "7", open(2));
     app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 2)).await.unwrap();
     run(&app).await;
@@ -256,6 +259,41 @@ async fn many_endings_at_once_are_braked_and_go_on_slowly() {
         run(&app).await;
     }
     assert_eq!(store.all_living().await.unwrap(), Vec::<String>::new());
+}
+
+/// Renders, and lets another worker take the item meanwhile, as after a pause longer than the lease.
+struct Thief {
+    fake: Fake,
+    db: slipway_kit::db::Db,
+}
+
+#[async_trait::async_trait]
+impl Renderer for Thief {
+    async fn render(&self, job: &Job<'_>) -> slipway_kit::error::Result<Result<Vec<Doc>, Fault>> {
+        let sql = "UPDATE work SET epoch = epoch + 1, member = 'another' WHERE kind = 'environment'";
+        self.db.execute(sql, Vec::new()).await?;
+        self.fake.render(job).await
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_claim_writes_nothing() {
+    for scratch in support::databases().await {
+        let (fake, app, clock) = shop(&scratch).await;
+        fake.set(REPOSITORY, "7", open(1));
+        app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 1)).await.unwrap();
+        let thief = Thief { fake: fake.clone(), db: scratch.db.clone() };
+        let world = World { renderer: std::sync::Arc::new(thief), ..fake.world() };
+        let paused = support::app_over(&scratch, world, clock).await;
+        run(&paused).await;
+        let env = living(&scratch).await.unwrap();
+        assert_eq!(env.status.conditions.get(Aspect::Rendered), None, "{}", scratch.engine);
+        assert!(fake.state().folders.is_empty());
+        wake(&scratch, 7).await;
+        run(&app).await;
+        assert_eq!(living(&scratch).await.unwrap().state(), State::Published);
+        assert_eq!(fake.state().folders["environments/development/payments/pr-7-payments"].commits, [(env.uid, 1)]);
+    }
 }
 
 /// A small generator, so that a failing history can be told again by its seed.

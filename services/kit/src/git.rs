@@ -199,6 +199,21 @@ impl Repo {
         if out.code != 0 { Ok(None) } else { sha_line(&out.stdout).map(Some) }
     }
 
+    /// As [`Repo::resolve`] for several full refs at once, in their order; only for refs that point at commits.
+    pub async fn resolve_all(&self, names: &[&RefName]) -> Result<Vec<Option<Sha>>> {
+        let mut run = self.git(&["for-each-ref", "--format=%(objectname) %(refname)"]);
+        for name in names {
+            run = run.operand(name.as_str());
+        }
+        let out = run.success().await?;
+        let text = String::from_utf8_lossy(&out).into_owned();
+        let found = |name: &RefName| {
+            let line = text.lines().filter_map(|line| line.split_once(' ')).find(|(_, found)| *found == name.as_str());
+            line.map(|(sha, _)| Sha::parse(sha)).transpose()
+        };
+        names.iter().map(|name| found(name)).collect()
+    }
+
     /// Head of a branch; `None` if there is no such branch.
     pub async fn branch_head(&self, branch: &str) -> Result<Option<Sha>> {
         self.resolve(&RefName::branch(branch)?).await

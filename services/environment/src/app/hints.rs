@@ -35,6 +35,9 @@ pub fn pull_request_id(scm: &str, repository_id: &str, number: i64) -> String {
 impl App {
     /// Takes a webhook delivery: only its names count, never its state (SAFE-28).
     pub async fn hint(&self, scm: &str, event: &str, body: &[u8]) -> Result<()> {
+        if !self.world.sources.connections().iter().any(|id| id == scm) {
+            return Ok(());
+        }
         let Ok(body) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
         let Some(repository_id) = body.pointer("/repository/id").and_then(Value::as_i64).map(|id| id.to_string())
         else {

@@ -59,6 +59,9 @@ impl GitOutputs {
 
     async fn repo(&self, cluster: &str) -> Result<Repo> {
         let path = FilePath::parse(&format!("{cluster}.git"))?;
+        if let Ok(repo) = self.git.repository(&path) {
+            return Ok(repo);
+        }
         match self.git.init_bare(&path, BRANCH).await {
             Err(error) if error.is(&ALREADY_EXISTS) => self.git.repository(&path),
             made => made,

@@ -31,12 +31,13 @@ const CATALOG_INFO_MAX: usize = 50;
 pub struct ScmSources {
     scms: BTreeMap<String, Scm>,
     configs: Kept<std::result::Result<Config, String>>,
+    components: Kept<Vec<String>>,
 }
 
 impl ScmSources {
     /// Sources over open connections.
     pub fn new(scms: BTreeMap<String, Scm>) -> Self {
-        Self { scms, configs: Kept::new() }
+        Self { scms, configs: Kept::new(), components: Kept::new() }
     }
 
     fn scm(&self, id: &str) -> Result<&Scm> {
@@ -191,6 +192,10 @@ impl Sources for ScmSources {
     async fn components(&self, scm: &str, repository: &Repository) -> Result<Vec<String>> {
         let repo = self.scm(scm)?.git(&repository.name).await?;
         let Some(head) = repo.branch_head(&repository.default_branch).await? else { return Ok(Vec::new()) };
+        let key = format!("{scm}/{}/{head}", repository.id);
+        if let Some(kept) = self.components.get(&key) {
+            return Ok(kept);
+        }
         let mut found = Vec::new();
         let files = repo.list_tree(&head, None).await?;
         for file in files.iter().filter(|f| f.path.file_name() == CATALOG_INFO).take(CATALOG_INFO_MAX) {
@@ -200,6 +205,7 @@ impl Sources for ScmSources {
         }
         found.sort();
         found.dedup();
+        self.components.put(key, found.clone());
         Ok(found)
     }
 }

@@ -176,6 +176,8 @@ async fn commits_travel_between_repositories_of_one_root() {
     let (_dir, repo) = fresh().await;
     let made = repo.commit(&commit(None, vec![FileChange::write(path("a"), "1")])).await.unwrap();
     let fork = repo.git.init_bare(&path("fork/app.git"), "main").await.unwrap();
+    let none = RefName::branch("mai").unwrap();
+    assert_eq!(repo.resolve_all(&[&none, &main_branch()]).await.unwrap(), [None, Some(made.sha.clone())]);
     let head = RefName::full("refs/pull/1/head").unwrap();
     assert_eq!(fork.fetch(&repo, &main_branch(), &head).await.unwrap(), made.sha);
     assert_eq!(fork.resolve(&head).await.unwrap(), Some(made.sha));

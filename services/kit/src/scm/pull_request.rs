@@ -354,18 +354,21 @@ impl Scm {
 
     async fn render(&self, name: &str, number: i64, state: State) -> Result<PullRequest> {
         let repo = self.git(name).await?;
+        let missing = || Error::internal(format!("pull request {number} of {name} has a state file and no commits"));
+        let (ours, base) = (pull_ref(number, "head")?, pull_ref(number, "base")?);
+        let head_ref = RefName::branch(&state.head_ref)?;
+        let refs = repo.resolve_all(&[&ours, &base, &head_ref]).await?;
+        let [Some(kept), Some(base), own] = refs.as_slice() else { return Err(missing()) };
         let branch = match &state.head_repository {
-            None => repo.branch_head(&state.head_ref).await?,
+            None => own.clone(),
             // The commits of a fork are here only as far as they were fetched.
             Some(fork) => match self.git(fork).await {
                 Ok(fork) => fork.branch_head(&state.head_ref).await?,
                 Err(_) => None,
             },
         };
-        let kept = repo.need(&pull_ref(number, "head")?).await?;
         let follows = state.open && state.head_repository.is_none();
-        let head = branch.clone().filter(|_| follows).unwrap_or(kept);
-        let base = repo.need(&pull_ref(number, "base")?).await?;
+        let head = branch.clone().filter(|_| follows).unwrap_or_else(|| kept.clone());
         let fork = state.head_repository.as_deref().is_some_and(|other| other != name);
         Ok(PullRequest {
             number,
