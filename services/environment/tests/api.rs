@@ -5,7 +5,10 @@ mod support;
 use std::time::Duration;
 
 use slipway_environment::{
-    model::{environment::RetireReason, preview::Reading},
+    model::{
+        environment::RetireReason,
+        preview::{Head, Reading},
+    },
     world::fake::Fake,
 };
 use slipway_kit::{
@@ -20,7 +23,7 @@ use slipway_proto::{
     },
     journal::v1::{ReceiveWebhookRequest, webhook_service_client::WebhookServiceClient},
 };
-use support::{OWNER, REPOSITORY, SERVICE, ann, app_over, caller, images, open, sha, stranger};
+use support::{OWNER, REPOSITORY, SERVICE, ann, app_over, caller, head, images, open, sha, stranger};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -38,7 +41,8 @@ impl Platform {
         let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
         let (hub, signer, fake) = (Hub::new(), Signer::generate(), Fake::default());
         fake.add_service("payments", REPOSITORY, OWNER);
-        fake.set(REPOSITORY, "main", open(9));
+        let on_main = Head { branch: "main".to_owned(), ..head(9, 1) };
+        fake.set(REPOSITORY, "main", Reading::Open(on_main));
         fake.set(REPOSITORY, "feature", open(8));
         let (clock, shutdown) = (Clock::manual(1_800_000_000_000_000), Shutdown::new());
         let app = app_over(&scratch, fake.world(), clock.clone()).await;

@@ -270,8 +270,10 @@ struct Thief {
 #[async_trait::async_trait]
 impl Renderer for Thief {
     async fn render(&self, job: &Job<'_>) -> slipway_kit::error::Result<Result<Vec<Doc>, Fault>> {
-        let sql = "UPDATE work SET epoch = epoch + 1, member = 'another' WHERE kind = 'environment'";
-        self.db.execute(sql, Vec::new()).await?;
+        let alive = "INSERT INTO members (id, lease_until_us) VALUES ('another', NOW_US() + 600000000)";
+        self.db.execute(alive, Vec::new()).await?;
+        let taken = "UPDATE work SET epoch = epoch + 1, member = 'another' WHERE kind = 'environment'";
+        self.db.execute(taken, Vec::new()).await?;
         self.fake.render(job).await
     }
 }
@@ -289,6 +291,8 @@ async fn a_worker_that_lost_its_claim_writes_nothing() {
         let env = living(&scratch).await.unwrap();
         assert_eq!(env.status.conditions.get(Aspect::Rendered), None, "{}", scratch.engine);
         assert!(fake.state().folders.is_empty());
+        // The other one dies; whoever comes next begins where the last saved step was.
+        scratch.db.execute("DELETE FROM members WHERE id = 'another'", Vec::new()).await.unwrap();
         wake(&scratch, 7).await;
         run(&app).await;
         assert_eq!(living(&scratch).await.unwrap().state(), State::Published);
