@@ -131,6 +131,7 @@ impl App {
         if checked.violations.is_empty() {
             return Ok(Accepted { values: checked.values, owner });
         }
+        checked.violations.sort();
         let fields = checked.violations.iter().map(|(f, _)| f.as_str()).collect::<Vec<_>>().join(", ");
         let error = Error::new(&INVALID_FIELD, format!("invalid: {fields}"));
         Err(checked.violations.into_iter().fold(error, |error, (field, rule)| error.violation(field, rule)))
