@@ -21,13 +21,25 @@ use crate::layout::{Layout, SCM};
 /// Longest wait for the platform to take a delivery.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Most commits that a delivery lists.
+const COMMITS_MAX: usize = 100;
+
 /// Does it, delivers the webhooks and prints the pull request.
 pub async fn pr(verb: Pr) -> Result<()> {
     match verb {
-        Pr::Open(open) => self::open(open).await,
-        Pr::Push(push) => self::push(push).await,
-        Pr::Close(close) => self::close(close).await,
+        Pr::Open(open) => print(&open.target.repository.clone(), &self::open(open).await?),
+        Pr::Push(push) => print(&push.target.repository.clone(), &self::push(push).await?),
+        Pr::Close(close) => print(&close.target.repository.clone(), &self::close(close).await?),
     }
+    Ok(())
+}
+
+fn print(repository: &str, pull: &PullRequest) {
+    let answer = serde_json::json!({
+        "repository": repository, "number": pull.number, "open": pull.open, "headSha": pull.head_sha,
+        "headRef": pull.head_ref, "baseRef": pull.base_ref, "mergeSha": pull.merge_sha,
+    });
+    println!("{answer}");
 }
 
 /// The repository and whoever acts on it.
@@ -63,8 +75,8 @@ impl Desk {
         let git = self.scm.git(&self.repository.name).await?;
         let commits = match Sha::parse(&after) {
             Ok(until) => {
-                let exclude = Sha::parse(before).ok().into_iter().collect();
-                git.commits(&CommitRange { include: vec![until], exclude, ..CommitRange::default() }).await?
+                let from = Sha::parse(before).ok();
+                git.commits(&CommitRange { from, to: until, path: None, limit: COMMITS_MAX }).await?
             }
             Err(_) => Vec::new(),
         };
@@ -72,13 +84,7 @@ impl Desk {
     }
 
     async fn told(&self, pull: &PullRequest, action: Action) -> Result<()> {
-        self.deliver(pull_request_hook(&self.repository, pull, action)).await?;
-        let answer = serde_json::json!({
-            "repository": self.repository.name, "number": pull.number, "open": pull.open, "headSha": pull.head_sha,
-            "headRef": pull.head_ref, "baseRef": pull.base_ref, "mergeSha": pull.merge_sha,
-        });
-        println!("{answer}");
-        Ok(())
+        self.deliver(pull_request_hook(&self.repository, pull, action)).await
     }
 
     /// Signs and posts; a platform that is away finds the change by looking, so that is a warning only.
@@ -113,7 +119,8 @@ impl Desk {
     }
 }
 
-async fn open(open: Open) -> Result<()> {
+/// Opens a pull request and delivers what a provider would.
+pub async fn open(open: Open) -> Result<PullRequest> {
     let desk = Desk::at(&open.target).await?;
     let before = desk.head(&open.branch).await?;
     let new = OpenPullRequest {
@@ -128,10 +135,11 @@ async fn open(open: Open) -> Result<()> {
     };
     let pull = desk.scm.open_pull_request(&desk.repository.name, &new).await?;
     desk.pushed(&open.branch, &before, false).await?;
-    desk.told(&pull, Action::Opened).await
+    desk.told(&pull, Action::Opened).await?;
+    Ok(pull)
 }
 
-async fn push(push: Push) -> Result<()> {
+async fn push(push: Push) -> Result<PullRequest> {
     let desk = Desk::at(&push.target).await?;
     let name = &desk.repository.name;
     let pull = desk.scm.pull_request(name, push.number).await?;
@@ -147,10 +155,11 @@ async fn push(push: Push) -> Result<()> {
     desk.scm.push_to(name, &new).await?;
     let pull = desk.scm.refresh_pull_request(name, push.number).await?;
     desk.pushed(&pull.head_ref, &before, push.force).await?;
-    desk.told(&pull, Action::Synchronize).await
+    desk.told(&pull, Action::Synchronize).await?;
+    Ok(pull)
 }
 
-async fn close(close: Close) -> Result<()> {
+async fn close(close: Close) -> Result<PullRequest> {
     let desk = Desk::at(&close.target).await?;
     let name = &desk.repository.name;
     let pull = desk.scm.pull_request(name, close.number).await?;
@@ -161,7 +170,8 @@ async fn close(close: Close) -> Result<()> {
     if close.merge {
         desk.pushed(&closed.base_ref, &before, false).await?;
     }
-    desk.told(&closed, Action::Closed).await
+    desk.told(&closed, Action::Closed).await?;
+    Ok(closed)
 }
 
 /// `path=content` as changes of files.

@@ -40,6 +40,11 @@ impl Layout {
         Ok(Self { root })
     }
 
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Takes the directory for this process.
     pub fn lock(&self) -> Result<Lock> {
         let path = self.root.join("lock");

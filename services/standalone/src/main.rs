@@ -1,2 +1,22 @@
-//! x
-fn main() {}
+//! `slipway`: the platform in one process.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use slipway_standalone::cli::{Cli, Dev, Verb};
+use slipway_standalone::{dev, up};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Up(options) => up::run(options).await,
+        Verb::Dev(Dev::Pr(verb)) => dev::pr(verb).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
