@@ -1,4 +1,4 @@
-//! Every verb a contributor needs: `cargo xtask test | up | tools | proto`.
+//! Every verb a contributor needs: `cargo xtask up | test | bench | tools | proto | docs`.
 //!
 //! Owns the way from a fresh clone to a running or tested platform; refuses anything the product itself should do.
 
@@ -7,6 +7,7 @@ mod process;
 mod proto;
 mod test;
 mod tools;
+mod up;
 
 use std::process::ExitCode;
 
@@ -22,8 +23,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Builds and runs the platform.
+    Up(up::Options),
     /// Runs every check and all tests, and names the real components used.
     Test(test::Options),
+    /// Measures the platform; the figures of docs/benchmarks.md.
+    Bench,
+    /// Writes the generated documents anew.
+    Docs,
+    /// Runs the built `slipway` with the arguments given.
+    Slipway(up::Rest),
     /// Installs the pinned outside programs into the cache.
     Tools(ToolsOptions),
     /// Lints the contracts and renders the Go and TypeScript clients.
@@ -38,7 +47,11 @@ struct ToolsOptions {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
+        Verb::Up(options) => up::run(&options),
         Verb::Test(options) => test::run(&options),
+        Verb::Bench => test::bench(),
+        Verb::Docs => test::docs(),
+        Verb::Slipway(rest) => up::slipway(&rest),
         Verb::Tools(options) => install(&options),
         Verb::Proto(options) => proto::run(&options),
     };

@@ -54,6 +54,22 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Measures the release build: interleaved runs in one session.
+pub fn bench() -> Result<()> {
+    let installed = tools::ensure(&["helm"])?;
+    process::run(cargo().args(["build", "--locked", "--release", "--package", "slipway-standalone"]))?;
+    let mut bench = cargo();
+    bench.args(["bench", "--locked", "--quiet", "--package", "slipway-tests", "--bench", "platform"]);
+    process::run(bench.env("PATH", installed.path()?))
+}
+
+/// Writes the documents that are generated from the sources.
+pub fn docs() -> Result<()> {
+    let mut tests = cargo();
+    tests.args(["test", "--locked", "--package", "slipway-tests", "--test", "errors"]).env("SLIPWAY_WRITE_DOCS", "1");
+    process::run(&mut tests)
+}
+
 fn checks(installed: &tools::Installed) -> Result<()> {
     process::run(cargo().args(["fmt", "--all", "--check"]))?;
     if has(installed, "buf") {
