@@ -118,7 +118,11 @@ impl Job {
             organization: true,
             ..Default::default()
         };
-        let request = catalog::RegisterLocationRequest { location: Some(location), request_id: id(name, "organization"), ..Default::default() };
+        let request = catalog::RegisterLocationRequest {
+            location: Some(location),
+            request_id: id(name, "organization"),
+            ..Default::default()
+        };
         answered(|| async { admin.locations().register_location(request.clone()).await }).await?;
         let ann = token(handle, &admin, "user:default/ann", "group:default/payments").await?;
         let bob = token(handle, &admin, "user:default/bob", "group:default/search").await?;
@@ -142,7 +146,8 @@ impl Job {
 
     /// Parameters of the golden path for this service.
     pub fn parameters(&self) -> prost_types::Struct {
-        let text = |value: &str| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(value.to_owned())) };
+        let text =
+            |value: &str| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(value.to_owned())) };
         let fields = [
             ("name", self.name.as_str()),
             ("title", "Payments"),
@@ -167,8 +172,16 @@ impl Job {
             let request = scaffolding::GetRunRequest { name: run.name.clone() };
             Ok(answered(|| async { self.ann.runs().get_run(request.clone()).await }).await?)
         };
-        let ended = eventually("the end of the run", ask, |run: &scaffolding::Run| run.state() as i32 >= scaffolding::RunState::Succeeded as i32).await?;
-        ensure!(ended.state() == scaffolding::RunState::Succeeded, "the run ended {:?}: {:?}", ended.state(), ended.error);
+        let ended = eventually("the end of the run", ask, |run: &scaffolding::Run| {
+            run.state() as i32 >= scaffolding::RunState::Succeeded as i32
+        })
+        .await?;
+        ensure!(
+            ended.state() == scaffolding::RunState::Succeeded,
+            "the run ended {:?}: {:?}",
+            ended.state(),
+            ended.error
+        );
         Ok(ended)
     }
 
@@ -214,7 +227,12 @@ impl Job {
 
     /// Waits until the environment is gone.
     pub async fn deleted(&self, name: &str) -> Result<environment::Environment> {
-        eventually("the end of the preview", || self.environment(name), |e| e.state() == environment::EnvironmentState::Deleted).await
+        eventually(
+            "the end of the preview",
+            || self.environment(name),
+            |e| e.state() == environment::EnvironmentState::Deleted,
+        )
+        .await
     }
 
     /// The receipt of a life.
@@ -248,7 +266,9 @@ async fn token(handle: &Handle, admin: &Calls, user: &str, team: &str) -> Result
         match answered(|| async { admin.tokens().create_token(request.clone()).await }).await {
             Ok(made) => break made.secret,
             // Made, but the answer with the secret was lost: it is never shown again.
-            Err(status) if reason(&status) == "RESPONSE_NOT_REPLAYABLE" => request.request_id = slipway_kit::id::uuid4(),
+            Err(status) if reason(&status) == "RESPONSE_NOT_REPLAYABLE" => {
+                request.request_id = slipway_kit::id::uuid4()
+            }
             Err(status) => return Err(status.into()),
         }
     };

@@ -143,7 +143,9 @@ impl Platform {
             };
             let line = line.trim();
             if let Some(token) = line.strip_prefix("token:") {
-                self.handle.token = token.trim().to_owned();
+                if token.trim().starts_with("slw_") {
+                    self.handle.token = token.trim().to_owned();
+                }
             } else if let Some(address) = line.strip_prefix("address:") {
                 self.handle.address = address.trim().parse().context("the address that was printed")?;
             } else if line == "ready" {
@@ -151,7 +153,6 @@ impl Platform {
             }
         }
     }
-
 }
 
 impl Handle {
@@ -193,7 +194,11 @@ impl Handle {
         let mut mac = Hmac::<Sha256>::new_from_slice(&secret)?;
         mac.update(body.as_bytes());
         let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
-        self.post(&[("x-github-event", event), ("x-github-delivery", delivery), ("x-hub-signature-256", &signature)], &body).await
+        self.post(
+            &[("x-github-event", event), ("x-github-delivery", delivery), ("x-hub-signature-256", &signature)],
+            &body,
+        )
+        .await
     }
 
     /// Posts a body to the webhook endpoint with these headers; the HTTP status.
