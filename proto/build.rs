@@ -73,7 +73,10 @@ fn has_request_id(message: &DescriptorProto) -> bool {
 fn redacted(encoded: &[u8]) -> Result<Vec<(String, String)>, prost_reflect::DescriptorError> {
     let pool = prost_reflect::DescriptorPool::decode(encoded)?;
     let ours = pool.all_messages().filter(|m| m.parent_message().is_none() && m.package_name().starts_with("slipway."));
-    Ok(ours.filter(|m| m.fields().any(|f| is_redacted(&f))).map(|m| (m.package_name().to_owned(), m.name().to_owned())).collect())
+    Ok(ours
+        .filter(|m| m.fields().any(|f| is_redacted(&f)))
+        .map(|m| (m.package_name().to_owned(), m.name().to_owned()))
+        .collect())
 }
 
 fn is_redacted(field: &prost_reflect::FieldDescriptor) -> bool {

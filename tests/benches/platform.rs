@@ -91,7 +91,11 @@ async fn ingest(platform: &Platform) {
                  description: The service number {at} of the benchmark, described in one sentence of usual length.\n  labels: {{ slipway.dev/tier: {tier}, \
                  region: r{} }}\n  tags: [go, t{}]\nspec:\n  type: service\n  lifecycle: production\n  owner: team-{}\n  system: system-{}\n  \
                  dependsOn: [component:service-{:05}]\n",
-                at % 7, at % 11, at % 40, at % 200, (at * 7) % ENTITIES
+                at % 7,
+                at % 11,
+                at % 40,
+                at % 200,
+                (at * 7) % ENTITIES
             );
         }
         std::fs::write(platform.layout.files().join(format!("bench-{file}.yaml")), text).unwrap();
@@ -170,7 +174,9 @@ fn list_request(at: usize) -> pb::ListEntitiesRequest {
 async fn gateway_against_direct(platform: &Platform) {
     println!("## Gateway against a direct call, medians of {ROUNDS} interleaved rounds\n");
     println!("The generator runs in the same process: its share of the processor is in every figure of a row alike.\n");
-    println!("| call | streams | direct µs CPU | gateway µs CPU | ratio | direct p50/p99 ms | gateway p50/p99 ms | gateway calls/s |");
+    println!(
+        "| call | streams | direct µs CPU | gateway µs CPU | ratio | direct p50/p99 ms | gateway p50/p99 ms | gateway calls/s |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for streams in [1, 10, 100] {
         let (mut straight, mut through) = (Vec::new(), Vec::new());
@@ -224,7 +230,9 @@ fn row(call: &str, streams: usize, straight: Vec<Burst>, through: Vec<Burst>) {
         values[values.len() / 2]
     };
     let (direct, gateway) = (median(&straight, |b| b.cpu_us_per_call), median(&through, |b| b.cpu_us_per_call));
-    let spans = |bursts: &[Burst]| format!("{:.2}/{:.2}", median(bursts, |b| b.p50_us) / 1e3, median(bursts, |b| b.p99_us) / 1e3);
+    let spans = |bursts: &[Burst]| {
+        format!("{:.2}/{:.2}", median(bursts, |b| b.p50_us) / 1e3, median(bursts, |b| b.p99_us) / 1e3)
+    };
     println!(
         "| {call} | {streams} | {direct:.0} | {gateway:.0} | {:.2} | {} | {} | {:.0} |",
         gateway / direct,
@@ -251,7 +259,10 @@ fn rss_mib(pid: u32) -> f64 {
 
 fn memory_of_this(_: &Platform) {
     println!("## Memory, resident\n\n| case | MiB |\n|---|---|");
-    println!("| {ENTITIES} entities loaded, after the calls above, generator included | {:.0} |", rss_mib(std::process::id()));
+    println!(
+        "| {ENTITIES} entities loaded, after the calls above, generator included | {:.0} |",
+        rss_mib(std::process::id())
+    );
 }
 
 /// Starts the released program at rest and with the example, and looks at each after a while.
@@ -261,7 +272,8 @@ fn memory_of_processes(home: &std::path::Path) {
         let data = home.join(case.replace(' ', "-"));
         let mut command = std::process::Command::new(&program);
         command.arg("up").arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]).args(options);
-        let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
         let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
         let start = Instant::now();
         assert!(lines.map_while(Result::ok).any(|line| line == "ready"), "{case}: the platform ended");

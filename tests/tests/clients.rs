@@ -27,12 +27,18 @@ fn walk(mut command: Command, handle: &Handle, service: &str) {
     let mut said = Vec::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
         if let Some(repository) = line.strip_prefix("PULL REQUEST ") {
-            let opened = handle.dev_pr("open", repository, &["--branch", "client", "--change", "docs/client.md=client"]).unwrap();
+            let opened = handle
+                .dev_pr("open", repository, &["--branch", "client", "--change", "docs/client.md=client"])
+                .unwrap();
             writeln!(input, "{} {}", opened["number"], opened["headSha"].as_str().unwrap()).unwrap();
         }
         said.push(line);
     }
-    assert!(child.wait().unwrap().success() && said.last().is_some_and(|line| line == "OK"), "{service}: {}", said.join("\n"));
+    assert!(
+        child.wait().unwrap().success() && said.last().is_some_and(|line| line == "OK"),
+        "{service}: {}",
+        said.join("\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,13 @@ fn rendered() -> String {
         let _ = write!(text, "\n## Reasons of {owner}\n");
         for (name, reason) in sorted {
             let code = reason.kind.code();
-            let _ = write!(text, "\n### {name}\n`{code:?}`, HTTP {}. {} {}\n", reason.kind.http(), reason.cause, reason.next);
+            let _ = write!(
+                text,
+                "\n### {name}\n`{code:?}`, HTTP {}. {} {}\n",
+                reason.kind.http(),
+                reason.cause,
+                reason.next
+            );
         }
     }
     text

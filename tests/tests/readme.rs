@@ -24,7 +24,8 @@ async fn the_five_minute_tour_works_line_by_line() {
     if !program::have("the tour", &["git", "helm", "grpcurl", "curl", "bash"]) {
         return;
     }
-    let platform = tokio::task::spawn_blocking(|| Platform::start_with(Engine::Sqlite, &["--example"])).await.unwrap().unwrap();
+    let platform =
+        tokio::task::spawn_blocking(|| Platform::start_with(Engine::Sqlite, &["--example"])).await.unwrap().unwrap();
     let script = tour()
         .replace("127.0.0.1:7070", &platform.address.to_string())
         .replace("SLIPWAY_TOKEN=slw_…", &format!("SLIPWAY_TOKEN={}", platform.token))

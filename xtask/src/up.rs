@@ -43,7 +43,14 @@ pub fn run(options: &Options) -> Result<()> {
     let profile = if options.debug { "dev" } else { "release" };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.current_dir(process::root()).args(["build", "--locked", "--package", "slipway-standalone", "--profile", profile]);
+    build.current_dir(process::root()).args([
+        "build",
+        "--locked",
+        "--package",
+        "slipway-standalone",
+        "--profile",
+        profile,
+    ]);
     process::run(&mut build)?;
     let program = program(if options.debug { "debug" } else { "release" });
     let error = Command::new(&program).arg("up").args(&options.up).env("PATH", path).exec();

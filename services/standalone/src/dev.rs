@@ -11,8 +11,8 @@ use slipway_kit::files::FilePath;
 use slipway_kit::git::{Author, CommitRange, FileChange, Sha};
 use slipway_kit::id;
 use slipway_kit::scm::{
-    Action, ClosePullRequest, Hook, OpenPullRequest, PullRequest, PushTo, Repository, Scm, ScmConfig, pull_request_hook,
-    push_hook,
+    Action, ClosePullRequest, Hook, OpenPullRequest, PullRequest, PushTo, Repository, Scm, ScmConfig,
+    pull_request_hook, push_hook,
 };
 
 use crate::cli::{Close, Open, Pr, Push, Target};
@@ -93,7 +93,8 @@ impl Desk {
             eprintln!("no platform has run on this directory yet: nothing was delivered");
             return Ok(());
         };
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.layout.webhook_secret()?).context("the webhook secret is empty")?;
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.layout.webhook_secret()?).context("the webhook secret is empty")?;
         mac.update(&hook.body);
         let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
         let sent = reqwest::Client::builder()

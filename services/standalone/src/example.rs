@@ -93,10 +93,8 @@ async fn create(wire: Wire) -> Result<()> {
         validate_only: false,
     };
     let run = runs.create_run(request).await?.into_inner();
-    let wait = scaffolding::WaitRunRequest {
-        name: run.name,
-        timeout: Some(prost_types::Duration { seconds: 50, nanos: 0 }),
-    };
+    let wait =
+        scaffolding::WaitRunRequest { name: run.name, timeout: Some(prost_types::Duration { seconds: 50, nanos: 0 }) };
     let run = runs.wait_run(wait).await?.into_inner();
     if run.state() != scaffolding::RunState::Succeeded {
         bail!("the golden path ended {:?}: {}", run.state(), run.error.unwrap_or_default().message);
@@ -131,7 +129,8 @@ async fn preview(wire: Wire, number: i64, sha: &str) -> Result<environment::Envi
         request_id: "00000000-0000-4000-8000-000000000003".to_owned(),
         ..Default::default()
     };
-    let made = environment::preview_service_client::PreviewServiceClient::new(wire.clone()).ensure_preview(request).await?;
+    let made =
+        environment::preview_service_client::PreviewServiceClient::new(wire.clone()).ensure_preview(request).await?;
     let wait = environment::WaitEnvironmentRequest {
         name: made.into_inner().name,
         timeout: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
@@ -150,7 +149,11 @@ async fn facts(wire: Wire, sha: &str) -> Result<()> {
         environment: "production".to_owned(),
         external_id: id.to_owned(),
         status: metrics::DeploymentStatus::Succeeded.into(),
-        parts: vec![metrics::DeploymentPart { repository: REPOSITORY.to_owned(), sha: sha.to_owned(), ..Default::default() }],
+        parts: vec![metrics::DeploymentPart {
+            repository: REPOSITORY.to_owned(),
+            sha: sha.to_owned(),
+            ..Default::default()
+        }],
         finish_time: ago(hours),
         ..Default::default()
     };

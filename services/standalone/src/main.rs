@@ -8,6 +8,8 @@ use slipway_standalone::{dev, up};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Once for the whole process, before anything opens a connection; a second installation would be refused, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match Cli::parse().verb {
         Verb::Up(options) => up::run(options).await,
         Verb::Dev(Dev::Pr(verb)) => dev::pr(verb).await,

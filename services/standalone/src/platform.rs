@@ -74,13 +74,21 @@ impl Platform {
         }
         let layout = Layout::open(&options.data)?;
         let lock = layout.lock()?;
-        let listener = TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen at {}", options.listen))?;
+        let listener =
+            TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen at {}", options.listen))?;
         let address = listener.local_addr()?;
         let signer = Signer::load_or_create(&layout.key("assertions"))?;
-        let parts = Parts { databases: Databases::open(&options, &layout).await?, options, layout, hub: Hub::new(), verifier: signer.verifier() };
+        let parts = Parts {
+            databases: Databases::open(&options, &layout).await?,
+            options,
+            layout,
+            hub: Hub::new(),
+            verifier: signer.verifier(),
+        };
         let shutdown = Shutdown::new();
         let gateway_config = parts.gateway(address).await?;
-        let gateway = slipway_gateway::build(gateway_config, parts.context("gateway"), signer, shutdown.child()).await?;
+        let gateway =
+            slipway_gateway::build(gateway_config, parts.context("gateway"), signer, shutdown.child()).await?;
         let mut services = Vec::new();
         for service in parts.services().await? {
             services.push(parts.hub.serve(service, parts.verifier.clone(), shutdown.clone()));
@@ -156,8 +164,11 @@ impl Parts {
             key_file,
             witness_file: Some(self.layout.key("secrets-witness")),
         };
-        let mut environment =
-            slipway_environment::config::Config::new(self.databases.of("environment").await?, self.scm(), self.layout.gitops());
+        let mut environment = slipway_environment::config::Config::new(
+            self.databases.of("environment").await?,
+            self.scm(),
+            self.layout.gitops(),
+        );
         environment.helm = self.options.helm.clone();
         environment.preview_domain = self.options.preview_domain.clone();
         let scaffolding = slipway_scaffolding::Config::new(self.databases.of("scaffolding").await?, self.scm());
@@ -184,7 +195,8 @@ enum Databases {
 impl Databases {
     async fn open(options: &Options, layout: &Layout) -> Result<Self> {
         let Some(url) = &options.database_url else { return Ok(Self::Files(layout.clone())) };
-        let (base, name) = url.rsplit_once('/').context("the database URL names no database: postgres://host/slipway")?;
+        let (base, name) =
+            url.rsplit_once('/').context("the database URL names no database: postgres://host/slipway")?;
         let (name, query) = name.split_once('?').unwrap_or((name, ""));
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {

@@ -56,6 +56,9 @@ fn print_calls(platform: &Platform) {
     println!("  export SLIPWAY_TOKEN={token}");
     call(&format!("{} slipway.access.v1.TokenService/WhoAmI", platform.address));
     call(&format!("{} slipway.scaffolding.v1.TemplateService/ListTemplates", platform.address));
-    call(&format!("-d '{{\"filter\": \"kind = \\\"component\\\"\"}}' {} slipway.catalog.v1.EntityService/ListEntities", platform.address));
+    call(&format!(
+        "-d '{{\"filter\": \"kind = \\\"component\\\"\"}}' {} slipway.catalog.v1.EntityService/ListEntities",
+        platform.address
+    ));
     println!();
 }
