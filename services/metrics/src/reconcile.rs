@@ -17,15 +17,19 @@ use crate::{
         App,
         record::{self, Incoming},
     },
-    model::fact::{Deployment, Fact},
+    model::fact::{Change, Deployment, Fact},
     store::{derived, ledger, services},
     wire::{event, github},
+    world::commits::{COMMITS_MAX, Commits},
 };
 
 /// Kind of work: look a service up in the catalog.
 pub const SERVICE: &str = "service";
 /// Kind of work: read the commits of a push.
 pub const COMMITS: &str = "commits";
+
+/// Commits read at first for one push.
+const COMMITS_FEW: usize = 300;
 
 /// Works on deliveries, services and pushes until shutdown.
 pub async fn work(app: App, shutdown: Shutdown) {
@@ -67,6 +71,9 @@ impl App {
             return tx.commit().await;
         }
         let told = github::facts(&delivery.source, &delivery.event, &body);
+        for one in &told {
+            want_commits(&mut tx, &self.commits, &one.fact).await?;
+        }
         let principal = format!("webhook:{}", delivery.source);
         let incoming = told
             .into_iter()
@@ -91,9 +98,39 @@ impl App {
             (None, Some(rollout)) => Fact::Deployment(located(tx, rollout).await?),
             (None, None) => return Ok(()),
         };
+        want_commits(tx, &self.commits, &fact).await?;
         let incoming = Incoming::trusted(fact, &stored.subject, "system");
         record::record_all(tx, self.clock.now_us(), vec![incoming]).await.map(drop)
     }
+}
+
+impl App {
+    /// Commits behind `after`: a few first, and the whole history only if none of them was known.
+    async fn read(&self, connection: &str, name: &str, before: &str, after: &str) -> Result<Vec<Change>> {
+        let few = self.commits.read(connection, name, before, after, COMMITS_FEW).await?;
+        if few.len() < COMMITS_FEW {
+            return Ok(few);
+        }
+        for change in &few {
+            if derived::has_change(&self.db, &change.repository, &change.sha).await? {
+                return Ok(few);
+            }
+        }
+        self.commits.read(connection, name, before, after, COMMITS_MAX).await
+    }
+}
+
+/// Wants the commits behind a deployment read, where its provider can be asked and has not told of them yet.
+pub async fn want_commits(tx: &mut Tx, commits: &Commits, fact: &Fact) -> Result<()> {
+    let Fact::Deployment(deployment) = fact else { return Ok(()) };
+    for part in &deployment.parts {
+        let Some((connection, name)) = part.repository.split_once('/') else { continue };
+        let full = matches!(part.sha.len(), 40 | 64) && part.sha.bytes().all(|b| b.is_ascii_hexdigit());
+        if full && commits.has(connection) && !derived::has_change(&mut *tx, &part.repository, &part.sha).await? {
+            worker::enqueue(tx, COMMITS, &format!("{connection}/{name}@..{}", part.sha), 0).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Fills in the repository of a rollout's commit.
@@ -149,7 +186,13 @@ impl Handler for Pushes {
             Some((connection, name, before, after))
         });
         let Some((connection, name, before, after)) = parsed else { return Ok(Next::Done) };
-        let changes = app.commits.read(connection, name, before, after).await?;
+        let changes = match app.read(connection, name, before, after).await {
+            Err(error) if error.kind().is_definite() => {
+                tracing::warn!(repository = name, commit = after, %error, "the provider has no such commit");
+                return Ok(Next::Done);
+            }
+            other => other?,
+        };
         let principal = format!("webhook:{connection}");
         let incoming: Vec<Incoming> =
             changes.into_iter().map(|c| Incoming::trusted(Fact::Change(c), "push", &principal)).collect();

@@ -221,7 +221,7 @@ async fn services_change_and_revisions_only_grow() {
             services::touch(&mut tx, scope, seq).await.unwrap();
         }
         tx.commit().await.unwrap();
-        assert_eq!(services::of_repository(&s.db, "local/shop/checkout").await.unwrap(), [service.clone()]);
+        assert_eq!(services::of_repository(&s.db, "local/shop/checkout").await.unwrap(), vec![service.clone()]);
         assert!(services::of_repository(&s.db, "").await.unwrap().is_empty());
         let revision = async |scopes: &[&str]| {
             let scopes: Vec<String> = scopes.iter().map(|s| (*s).to_owned()).collect();

@@ -53,7 +53,10 @@ pub struct History {
 
 /// Histories by service, the least recently used going first.
 #[derive(Default)]
-pub struct Cache(Mutex<(u64, HashMap<String, (u64, Arc<History>)>)>);
+pub struct Cache(Mutex<Kept>);
+
+/// A counter of uses, and each history with the use it last had.
+type Kept = (u64, HashMap<String, (u64, Arc<History>)>);
 
 impl Cache {
     fn get(&self, service: &str) -> Option<Arc<History>> {
@@ -63,6 +66,12 @@ impl Cache {
         let slot = guard.1.get_mut(service)?;
         slot.0 = now;
         Some(slot.1.clone())
+    }
+
+    /// Takes a history out, so that its graph can grow without a copy.
+    fn take(&self, service: &str) -> Option<Arc<History>> {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.1.remove(service).map(|(_, history)| history)
     }
 
     fn put(&self, history: Arc<History>) {
@@ -92,7 +101,9 @@ impl App {
         {
             return Ok(kept.clone());
         }
-        let fresh = Arc::new(self.load(service, owner, kept).await?);
+        drop(kept);
+        let old = self.histories.take(service);
+        let fresh = Arc::new(self.load(service, owner, old).await?);
         self.histories.put(fresh.clone());
         Ok(fresh)
     }
@@ -119,7 +130,9 @@ impl App {
         // Read before the facts: what comes in between is read again, never missed.
         let revision = services::revision(&self.db, &scopes).await?;
         let kept = kept.filter(|k| k.repositories == repositories && k.owner == owner);
-        let (mut graph, after) = kept.map(|k| (k.graph.clone(), k.revision)).unwrap_or_default();
+        let after = kept.as_ref().map_or(0, |k| k.revision);
+        let grown = kept.map(|k| Arc::try_unwrap(k).map_or_else(|shared| shared.graph.clone(), |own| own.graph));
+        let mut graph = grown.unwrap_or_default();
         let mut pulls: Vec<PullRequest> = Vec::new();
         for repository in &repositories {
             for change in derived::items::<fact::Change>(&self.db, repository, "change", &owner, after).await? {

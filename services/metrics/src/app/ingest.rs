@@ -147,6 +147,7 @@ impl App {
                     }
                     None => {
                         ledger::remember_event(&mut tx, principal, &event.idempotency_key, &event.body_sha256).await?;
+                        crate::reconcile::want_commits(&mut tx, &self.commits, &fact).await?;
                         places.push(outcomes.len());
                         incoming.push(record::Incoming {
                             occurred_us: event.occurred_us,

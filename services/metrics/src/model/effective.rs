@@ -139,7 +139,7 @@ pub fn pipeline_run(versions: &[Version<Fact>]) -> Option<(PipelineRun, i64)> {
         }
     }
     runs.sort_by(|a, b| a.0.cmp(b.0));
-    let mut run = (*runs.last()?).1.clone();
+    let mut run = runs.last()?.1.clone();
     run.queued_us = run.queued_us.or_else(|| runs.iter().filter_map(|(_, r)| r.queued_us).min());
     run.started_us = run.started_us.or_else(|| runs.iter().filter_map(|(_, r)| r.started_us).min());
     if run.stages.is_empty() {

@@ -76,6 +76,12 @@ pub async fn items<T: serde::de::DeserializeOwned>(
         .collect()
 }
 
+/// Whether a commit is known.
+pub async fn has_change(exec: impl Into<Exec<'_>>, repository: &str, sha: &str) -> Result<bool> {
+    let sql = "SELECT 1 AS one FROM repository_facts WHERE repository = $1 AND kind = 'change' AND item = $2 LIMIT 1";
+    Ok(exec.into().fetch_optional(sql, args![repository, sha]).await?.is_some())
+}
+
 /// Lets what an owner brought count for all, now that the catalog puts the repository in its hands.
 pub async fn adopt(tx: &mut Tx, repository: &str, owner: &str) -> Result<()> {
     if owner.is_empty() {

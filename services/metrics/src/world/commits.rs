@@ -9,8 +9,8 @@ use slipway_kit::{
 
 use crate::model::fact::Change;
 
-/// Most commits read for one push.
-const COMMITS_MAX: usize = 10_000;
+/// Most commits read at once.
+pub const COMMITS_MAX: usize = 10_000;
 const SECOND_US: i64 = 1_000_000;
 
 /// The source providers by connection.
@@ -34,13 +34,13 @@ impl Commits {
         self.providers.contains_key(connection)
     }
 
-    /// Commits that `to` has and `from` has not; all of `to` if `from` is empty or gone.
-    pub async fn read(&self, connection: &str, name: &str, from: &str, to: &str) -> Result<Vec<Change>> {
+    /// The newest `limit` commits that `to` has and `from` has not; of all of `to` if `from` is empty or gone.
+    pub async fn read(&self, connection: &str, name: &str, from: &str, to: &str, limit: usize) -> Result<Vec<Change>> {
         let Some(provider) = self.providers.get(connection) else { return Ok(Vec::new()) };
         let repo = provider.git(name).await?;
         let to = Sha::parse(to)?;
         let from = Sha::parse(from).ok();
-        let range = |from| CommitRange { from, to: to.clone(), path: None, limit: COMMITS_MAX };
+        let range = |from| CommitRange { from, to: to.clone(), path: None, limit: limit.min(COMMITS_MAX) };
         let commits = match repo.commits(&range(from.clone())).await {
             Err(_) if from.is_some() => repo.commits(&range(None)).await?,
             other => other?,

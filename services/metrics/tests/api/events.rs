@@ -191,6 +191,54 @@ async fn commits_of_a_push_are_read_from_the_provider() {
 }
 
 #[tokio::test]
+async fn commits_behind_a_deployment_are_read_without_any_push() {
+    for p in all().await {
+        let scm = p.scm().await;
+        let author = Author {
+            name: "Ann".into(),
+            email: "ann@example.com".into(),
+            time_seconds: us("2026-03-01T08:00:00Z") / 1_000_000,
+        };
+        let write = |text: &str| FileChange::Write {
+            path: FilePath::parse("a.txt").unwrap(),
+            bytes: text.into(),
+            executable: false,
+        };
+        let new = NewRepository {
+            name: "shop/checkout".into(),
+            description: String::new(),
+            default_branch: "main".into(),
+            marker: "m".into(),
+            files: vec![write("1")],
+            message: "first".into(),
+            author: author.clone(),
+        };
+        scm.create_repository(&new).await.unwrap();
+        let git = scm.git("shop/checkout").await.unwrap();
+        let first = git.need(&RefName::branch("main").unwrap()).await.unwrap();
+        let (branch, message) = ("main".into(), "second".into());
+        let push = PushTo { branch, files: vec![write("2")], message, force: false, author };
+        let second = scm.push_to("shop/checkout", &push).await.unwrap();
+        let one = |id, at, sha: &str| deployed(deployment("checkout", "production", id, at, &[("shop/checkout", sha)]));
+        let gone = "0123456789012345678901234567890123456789";
+        p.accept(
+            &ann(),
+            vec![
+                one("d0", "03-01T10:00", first.as_str()),
+                one("d1", "03-02T10:00", second.as_str()),
+                one("d2", "03-02T11:00", gone),
+            ],
+        )
+        .await;
+        p.until("the commits are read", async || {
+            let answer = p.performance("checkout", instants("03-02T00:00", "03-02T10:30")).await;
+            answer.change_lead_time.unwrap().commit.unwrap().p50_seconds == Some(26 * 3_600)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn rollouts_and_golden_paths_of_the_platform_become_facts() {
     for p in all().await {
         let rollout = |id: &str, outcome: RolloutOutcome| RolloutFinished {

@@ -180,18 +180,18 @@ fn a_span_that_ends_before_it_begins_is_left_out() {
 
 #[test]
 fn several_repositories_are_one_deployment() {
-    let mut world = World::default();
-    world.changes = vec![
+    let changes = vec![
         change("x", "x0", &[], HOUR),
         change("y", "y0", &[], HOUR),
         change("x", "x1", &["x0"], 2 * HOUR),
         change("y", "y1", &["y0"], 3 * HOUR),
     ];
-    world.deployments = vec![
+    let deployments = vec![
         deployment("d0", &[("x", "x0"), ("y", "y0")], 2 * HOUR),
         deployment("d1", &[("x", "x1"), ("y", "y1")], 4 * HOUR),
         deployment("d2", &[("x", "x0"), ("y", "y0")], 5 * HOUR),
     ];
+    let world = World { changes, deployments, ..World::default() };
     assert_eq!(world.brought(), ["d0 ", "d1 x1,y1", "d2 "]);
     assert_eq!(world.report().failed, ["d1"], "both parts went back: a rollback");
 }
