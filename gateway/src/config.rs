@@ -183,3 +183,70 @@ impl Issuer {
         Mapping { claim, suffix, namespace: self.user_namespace.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const WHOLE: &str = r#"
+        listen = "0.0.0.0:8443"
+        token_key_file = "/data/token.key"
+        issuer_hosts = ["https://keys.corp.example 10.0.0.0/8"]
+        [database]
+        engine = "sqlite"
+        path = "/data/gateway.db"
+        [tls]
+        certificate_file = "/tls/cert.pem"
+        key_file = "/tls/key.pem"
+        [issuers.corp]
+        issuer = "https://id.corp.example"
+        audience = "slipway"
+        algorithms = ["RS256", "EdDSA"]
+        user_claim = "email"
+        user_suffix = "@corp.example"
+        [webhooks.local]
+        secret_files = ["/data/hook"]
+        [limits]
+        reads_per_second = 5
+    "#;
+
+    fn parse(text: &str) -> Result<Config> {
+        let config: Config = slipway_kit::config::parse(text)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_whole_configuration_is_read_with_its_defaults() {
+        let config = parse(WHOLE).unwrap();
+        let issuer = &config.issuers["corp"];
+        assert_eq!((issuer.max_life_seconds, issuer.user_namespace.as_str()), (86_400, "default"));
+        assert_eq!(issuer.rules().algorithms, [Algorithm::Rs256, Algorithm::EdDsa]);
+        assert_eq!((config.limits.reads_per_second.get(), config.limits.read_burst.get()), (5, 100));
+    }
+
+    #[test]
+    fn unsafe_and_unknown_settings_are_refused() {
+        let tls = "[tls]\n        certificate_file = \"/tls/cert.pem\"\n        key_file = \"/tls/key.pem\"";
+        for (from, to) in [
+            (tls, ""),
+            ("algorithms = [\"RS256\", \"EdDSA\"]", "algorithms = [\"HS256\"]"),
+            ("algorithms = [\"RS256\", \"EdDSA\"]", "algorithms = [\"none\"]"),
+            ("algorithms = [\"RS256\", \"EdDSA\"]", "algorithms = []"),
+            ("audience = \"slipway\"", "audience = \"\""),
+            ("secret_files = [\"/data/hook\"]", "secret_files = []"),
+            ("[webhooks.local]", "[webhooks.\"a/b\"]"),
+            ("reads_per_second = 5", "reads_per_second = 0"),
+            ("reads_per_second = 5", "authentication = false"),
+            ("[issuers.corp]", "allow_unsafe = true\n[issuers.corp]"),
+        ] {
+            assert!(WHOLE.contains(from), "{from}");
+            assert!(parse(&WHOLE.replace(from, to)).is_err(), "{to}");
+        }
+        let twice = format!(
+            "{WHOLE}\n[issuers.again]\nissuer = \"https://id.corp.example\"\naudience = \"x\"\nalgorithms = [\"RS256\"]"
+        );
+        assert!(parse(&twice).is_err());
+    }
+}

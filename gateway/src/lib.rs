@@ -20,7 +20,7 @@ use slipway_kit::{
     caller::Signer,
     clock::Clock,
     db::Db,
-    error::{Error, Result},
+    error::{Error, INVALID_CONFIG, Result},
     fetch::Fetcher,
     page::Sealer,
     serve::{Context, Service, Shutdown, transport},
@@ -91,11 +91,11 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
 /// Serves the outside on a listener until shutdown; calls that run may end.
 ///
 /// # Errors
-/// INVALID_FIELD when the listener is not of loopback and there is no TLS, INTERNAL when the certificate cannot be used.
+/// INVALID_CONFIG when the listener is not of loopback and there is no TLS, INTERNAL when the certificate cannot be used.
 pub async fn serve(edge: Edge, listener: TcpListener, tls: Option<&config::Tls>, shutdown: Shutdown) -> Result<()> {
     let address = listener.local_addr().map_err(Error::internal)?;
     if tls.is_none() && !address.ip().is_loopback() {
-        return Err(Error::internal("a listener beyond loopback needs tls"));
+        return Err(Error::new(&INVALID_CONFIG, "a listener beyond loopback needs tls"));
     }
     let file = |tls: &config::Tls| transport::server_config(Path::new(&tls.certificate_file), Path::new(&tls.key_file));
     let tls = tls.map(file).transpose()?;
@@ -128,7 +128,10 @@ fn secrets(config: &Config) -> Result<BTreeMap<String, model::webhook::Secrets>>
     let read = |(source, webhook): (&String, &config::Webhook)| {
         let secrets = webhook.secret_files.iter().map(|file| key_file::secret(file)).collect::<Result<Vec<_>>>()?;
         let usable = model::webhook::Secrets::new(secrets);
-        let usable = usable.map_err(|why| Error::internal(format!("webhooks.{source}: unusable secret: {why:?}")))?;
+        let usable = usable.map_err(|why| {
+            let text = format!("webhooks.{source}.secret_files: {why}");
+            Error::new(&INVALID_CONFIG, text)
+        })?;
         Ok((source.clone(), usable))
     };
     config.webhooks.iter().map(read).collect()

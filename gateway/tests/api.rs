@@ -383,3 +383,41 @@ async fn a_restart_replaces_the_first_token_until_it_was_used() {
         assert!(store.credential(second.id()).await.unwrap().is_some());
     }
 }
+
+#[tokio::test]
+async fn no_use_that_begins_after_a_revoke_was_answered_succeeds() {
+    let platform = Platform::start().await;
+    let channel = platform.channel().await;
+    let (mut tokens, client) = (TokenServiceClient::new(channel.clone()), EntityServiceClient::new(channel));
+    for _ in 0..40 {
+        let made = tokens.create_token(platform.signed(new_token(&["entities.get"]))).await.unwrap().into_inner();
+        // Calls that go on while the token is revoked keep it as warm as can be.
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (mut warm, secret, stopped) = (client.clone(), made.secret.clone(), stop.clone());
+        let calls = tokio::spawn(async move {
+            while !stopped.load(Ordering::SeqCst) {
+                let _ = warm.get_entity(bearer(&secret, entity("payments"))).await;
+            }
+        });
+        client.clone().get_entity(bearer(&made.secret, entity("payments"))).await.unwrap();
+        let name = made.token.unwrap().name;
+        tokens.revoke_token(platform.signed(pb::RevokeTokenRequest { name, ..Default::default() })).await.unwrap();
+        let after = client.clone().get_entity(bearer(&made.secret, entity("payments"))).await.unwrap_err();
+        assert_eq!(after.code(), Code::Unauthenticated);
+        stop.store(true, Ordering::SeqCst);
+        calls.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_away_is_unavailable_and_the_others_are_not() {
+    use slipway_proto::environment::v1::{self as environment, environment_service_client::EnvironmentServiceClient};
+    let platform = Platform::start().await;
+    let channel = platform.channel().await;
+    let mut away = EnvironmentServiceClient::new(channel.clone());
+    let status =
+        away.list_environments(platform.signed(environment::ListEnvironmentsRequest::default())).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status)), (Code::Unavailable, "DEPENDENCY_UNAVAILABLE".into()));
+    assert!(!status.message().contains("transport") && !status.message().contains("run here"), "{}", status.message());
+    EntityServiceClient::new(channel).get_entity(platform.signed(entity("payments"))).await.unwrap();
+}

@@ -167,7 +167,8 @@ impl Access {
             Some(Ok(members)) => {
                 *failed = None;
                 new.members_read = Some(started);
-                if members != *new.members {
+                // The revision rises with every change of the catalog; only other memberships make other facts.
+                if members.pairs != new.members.pairs {
                     new.members = Arc::new(members);
                 }
             }

@@ -32,6 +32,8 @@ pub(super) struct Admitted {
     pub admission: Arc<Admission>,
     /// When it must have ended.
     pub deadline: Instant,
+    /// What the call is in the trace.
+    pub span: tracing::Span,
     outgoing: Outgoing,
 }
 
@@ -81,9 +83,9 @@ impl Edge {
             parts.signer.assert(&admission.caller, &method.audience, path, None)
         };
         let assertion = Some(admission.assertions.get(path, sign)?);
-        let traceparent = telemetry::call_span(path, request_id, headers).1;
+        let (span, traceparent) = telemetry::call_span(path, request_id, headers);
         let outgoing = Outgoing { assertion, traceparent, request_id: request_id.to_owned() };
-        Ok(Admitted { admission, deadline, outgoing })
+        Ok(Admitted { admission, deadline, span, outgoing })
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Admission>, Refusal> {

@@ -8,6 +8,7 @@ use slipway_kit::{
     serve::{Body, error_from},
 };
 use tower::Service as _;
+use tracing::Instrument as _;
 
 use super::{
     Edge,
@@ -24,7 +25,7 @@ impl Edge {
             Err(Turned { error, request_id }) => return respond::grpc(error, Some(&request_id)),
         };
         strip(request.headers_mut());
-        self.forward(method, &admitted, request).await
+        self.forward(method, &admitted, request).instrument(admitted.span.clone()).await
     }
 
     /// Sends an admitted request on and watches its answer.

@@ -12,6 +12,7 @@ use slipway_kit::{
     error::{Error, Result},
     serve::Body,
 };
+use tracing::Instrument as _;
 
 use super::{
     Edge,
@@ -121,10 +122,11 @@ impl Edge {
             Ok(admitted) => admitted,
             Err(Turned { error, request_id }) => return respond::json(error, Some(&request_id)),
         };
-        let mut answer = match self.transcode(route, method, &admitted, bound, request).await {
-            Ok(answer) => answer,
-            Err(error) => respond::json(error, None),
-        };
+        let mut answer =
+            match self.transcode(route, method, &admitted, bound, request).instrument(admitted.span.clone()).await {
+                Ok(answer) => answer,
+                Err(error) => respond::json(error, None),
+            };
         respond::named(&mut answer, Some(admitted.request_id()));
         answer
     }

@@ -30,6 +30,15 @@ pub enum Unusable {
     Short,
 }
 
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Count => write!(f, "must be one secret, or two during a rotation"),
+            Self::Short => write!(f, "a secret must have at least {MIN_SECRET_BYTES} bytes"),
+        }
+    }
+}
+
 impl Secrets {
     /// Takes the secrets of an endpoint.
     ///

@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct Memberships {
     /// Revision the answer is true at.
     pub revision: i64,
-    /// User and group, through parents as well.
+    /// User and group, through parents as well; sorted, each once.
     pub pairs: Vec<(String, String)>,
 }
 
@@ -52,7 +52,9 @@ impl Directory for Catalog {
         let client = self.peers.as_service("catalog", TIMEOUT);
         let mut client = DirectoryServiceClient::new(client).max_decoding_message_size(ANSWER_BYTES_MAX);
         let answer = client.list_memberships(ListMembershipsRequest {}).await.map_err(error_from)?.into_inner();
-        let pairs = answer.memberships.into_iter().map(|m| (m.user, m.group)).collect();
+        let mut pairs: Vec<_> = answer.memberships.into_iter().map(|m| (m.user, m.group)).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
         Ok(Memberships { revision: answer.revision, pairs })
     }
 }

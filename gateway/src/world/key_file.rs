@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use slipway_kit::error::{Error, Result};
+use slipway_kit::error::{Error, INVALID_CONFIG, Result};
 
 /// Bytes of the key.
 const KEY_BYTES: usize = 32;
@@ -17,17 +17,21 @@ const KEY_BYTES: usize = 32;
 /// Reads the key; a missing file is made first, whole or not at all.
 ///
 /// # Errors
-/// INTERNAL when the file cannot be made, is open to others or is no key.
+/// INVALID_CONFIG when the file cannot be made, is open to others or is no key.
 pub fn load_or_create(path: &Path) -> Result<[u8; KEY_BYTES]> {
     if !path.exists() {
-        create(path).map_err(Error::internal)?;
+        create(path).map_err(|e| unusable(path, "cannot be made").source(e))?;
     }
-    let mode = fs::metadata(path).map_err(Error::internal)?.permissions().mode();
+    let mode = fs::metadata(path).map_err(|e| unusable(path, "cannot be read").source(e))?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(Error::internal(format!("{} must not be open to others", path.display())));
+        return Err(unusable(path, "must not be open to others"));
     }
-    let bytes = fs::read(path).map_err(Error::internal)?;
-    bytes.try_into().map_err(|_| Error::internal(format!("{} is no key of {KEY_BYTES} bytes", path.display())))
+    let bytes = fs::read(path).map_err(|e| unusable(path, "cannot be read").source(e))?;
+    bytes.try_into().map_err(|_| unusable(path, "is no key of 32 bytes"))
+}
+
+fn unusable(path: &Path, why: &str) -> Error {
+    Error::new(&INVALID_CONFIG, format!("{} {why}", path.display()))
 }
 
 /// Writes beside and links into place, so that a kill leaves no half key and two starts agree on one.
@@ -48,9 +52,9 @@ fn create(path: &Path) -> std::io::Result<()> {
 /// Reads a webhook's secret, without the line break an editor leaves behind it.
 ///
 /// # Errors
-/// INTERNAL when the file cannot be read.
+/// INVALID_CONFIG when the file cannot be read.
 pub fn secret(path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(|e| Error::internal(format!("{}: {e}", path.display())))?;
+    let bytes = fs::read(path).map_err(|e| unusable(path, "cannot be read").source(e))?;
     let end = bytes.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |at| at + 1);
     Ok(bytes[..end].to_vec())
 }
