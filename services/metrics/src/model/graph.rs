@@ -1,5 +1,5 @@
 //! The commit graph of the repositories of a service, interned. Refuses order: commits may come in any.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::fact::Change;
 
@@ -178,13 +178,14 @@ impl Graph {
 
     /// Whether `node` is an ancestor of `of`, or the same.
     pub fn reaches(&self, of: Node, node: Node) -> bool {
-        let mut seen = vec![false; self.len()];
+        // A set, for most answers are found near by; the graph may be large.
+        let mut seen = HashSet::new();
         let mut open = std::collections::VecDeque::from([of]);
         while let Some(at) = open.pop_front() {
             if at == node {
                 return true;
             }
-            if !std::mem::replace(&mut seen[at as usize], true) {
+            if seen.insert(at) {
                 open.extend(&self.commit(at).parents);
             }
         }
