@@ -112,7 +112,7 @@ fn rank(kind: &str) -> u8 {
         "limitrange" => 20,
         "resourcequota" => 25,
         "networkpolicy" => 30,
-        "configmap" | "externalsecret" | "persistentvolumeclaim" => 40,
+        "configmap" | "persistentvolumeclaim" => 40,
         "httproute" | "grpcroute" | "ingress" => 70,
         "service" => 50,
         _ => 60,

@@ -55,7 +55,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("apps", &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
     ("autoscaling", &["HorizontalPodAutoscaler"]),
     ("batch", &["CronJob", "Job"]),
-    ("external-secrets.io", &["ExternalSecret"]),
     ("gateway.networking.k8s.io", &["GRPCRoute", "HTTPRoute"]),
     ("keda.sh", &["ScaledObject"]),
     ("monitoring.coreos.com", &["PodMonitor", "PrometheusRule", "ServiceMonitor"]),
@@ -103,8 +102,8 @@ pub fn check(docs: &[Doc], rules: &Rules<'_>) -> Vec<Violation> {
         if !seen.insert((group(doc).to_owned(), manifest::title(doc))) {
             faults.add("/metadata/name", "stands twice");
         }
-        kind(doc, rules, &mut faults);
-        metadata(doc, "/metadata", rules, &mut faults);
+        kind(doc, &mut faults);
+        metadata(doc, rules, &mut faults);
         pod::check(doc, rules, &mut faults);
         network::check(doc, rules, &mut faults);
         access::check(doc, docs, rules, &mut faults);
@@ -142,7 +141,7 @@ fn group(doc: &Doc) -> &str {
     manifest::text(doc, "/apiVersion").rsplit_once('/').map_or("", |(group, _)| group)
 }
 
-fn kind(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
+fn kind(doc: &Doc, faults: &mut Faults<'_>) {
     let (group, kind) = (group(doc), manifest::kind(doc));
     let known = KNOWN.iter().any(|(g, kinds)| *g == group && kinds.contains(&kind));
     if known {
@@ -156,40 +155,54 @@ fn kind(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
         );
     } else if matches!(kind, "LimitRange" | "ResourceQuota") {
         faults.add("/kind", format!("{kind} is a guard rail that the platform sets"));
+    } else if matches!(kind, "ExternalSecret" | "SecretStore" | "TriggerAuthentication") {
+        faults.add(
+            "/kind",
+            format!("{kind} reaches stores beyond the service; bind the secret and name it by reference"),
+        );
     } else if kind == "Secret" {
         faults.add("/kind", "Secret values never stand in manifests; bind the secret and name it by reference");
     } else {
         let api = manifest::text(doc, "/apiVersion");
         faults.add("/kind", format!("{kind:?} of {api:?} is no known kind of a namespace"));
     }
-    if kind == "ExternalSecret" && rules.fork {
-        faults.add("/kind", "FORK_NO_SECRETS: a fork gets no secrets");
-    }
 }
 
-fn metadata(doc: &Doc, path: &str, rules: &Rules<'_>, faults: &mut Faults<'_>) {
+fn metadata(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
     let name = manifest::name(doc);
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     let fits = !name.is_empty() && name.len() <= 253 && name.chars().all(plain) && !name.starts_with(['-', '.']);
-    faults.check(fits, format!("{path}/name"), "must be a name of lower case letters, digits, dots and dashes");
+    faults.check(fits, "/metadata/name", "must be a name of lower case letters, digits, dots and dashes");
     faults.check(
         !name.starts_with(OURS),
-        format!("{path}/name"),
+        "/metadata/name",
         format!("names that begin with {OURS} belong to the platform"),
     );
     let namespace = manifest::text(doc, "/metadata/namespace");
     let own = namespace.is_empty() || namespace == rules.namespace;
-    faults.check(own, format!("{path}/namespace"), format!("must be left out or {}", rules.namespace));
+    faults.check(own, "/metadata/namespace", format!("must be left out or {}", rules.namespace));
     for field in ["ownerReferences", "finalizers"] {
         let empty = doc.pointer(&format!("/metadata/{field}")).is_none_or(is_empty);
-        faults.check(empty, format!("{path}/{field}"), "must be left out");
+        faults.check(empty, format!("/metadata/{field}"), "must be left out");
     }
+    for path in METADATA {
+        keys(doc, path, faults);
+    }
+}
+
+/// Where objects keep labels and annotations, their own and those of what they make.
+const METADATA: [&str; 4] =
+    ["/metadata", "/spec/template/metadata", "/spec/jobTemplate/metadata", "/spec/jobTemplate/spec/template/metadata"];
+
+fn keys(doc: &Doc, path: &str, faults: &mut Faults<'_>) {
     for field in ["labels", "annotations"] {
-        for (key, _) in entries(doc.pointer(&format!("/metadata/{field}"))) {
+        for (key, _) in entries(doc.pointer(&format!("{path}/{field}"))) {
             let at = format!("{path}/{field}/{key}");
             faults.check(!key.starts_with(LABEL_PREFIX), &at, format!("{LABEL_PREFIX} belongs to the platform"));
             let hook = field == "annotations" && key == "helm.sh/hook";
             faults.check(!hook, &at, "HOOK_NOT_SUPPORTED: hooks do not run with the target git");
+            let snippet = field == "annotations" && key.ends_with("-snippet");
+            faults.check(!snippet, &at, "configuration of the shared gateway is not written by charts");
         }
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn check(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
         "HTTPRoute" | "GRPCRoute" => route(doc, rules, faults),
         "Ingress" => ingress(doc, rules, faults),
         "NetworkPolicy" => network_policy(doc, rules, faults),
+        "ServiceMonitor" | "PodMonitor" => monitor(doc, rules, faults),
         _ => {}
     }
 }
@@ -41,12 +42,38 @@ fn route(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
     for (at, name) in items(doc, "/spec/hostnames") {
         host(&format!("/spec/hostnames/{at}"), name.as_str().unwrap_or_default(), rules, faults);
     }
-    for (rule, entry) in items(doc, "/spec/rules") {
-        for (at, backend) in items(entry, "/backendRefs") {
-            let namespace = backend.get("namespace").and_then(Value::as_str).unwrap_or(rules.namespace);
-            let path = format!("/spec/rules/{rule}/backendRefs/{at}/namespace");
-            faults.check(namespace == rules.namespace, path, "must be the own namespace");
+    if let Some(rules_of_route) = doc.pointer("/spec/rules") {
+        own_namespace(rules_of_route, "/spec/rules", rules, faults);
+    }
+}
+
+/// No backend, mirror or filter may lead into another namespace, wherever it stands.
+fn own_namespace(value: &Value, path: &str, rules: &Rules<'_>, faults: &mut Faults<'_>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = format!("{path}/{key}");
+                let foreign = key == "namespace" && value.as_str().is_some_and(|name| name != rules.namespace);
+                faults.check(!foreign, &path, "must be the own namespace");
+                own_namespace(value, &path, rules, faults);
+            }
         }
+        Value::Array(items) => {
+            for (at, value) in items.iter().enumerate() {
+                own_namespace(value, &format!("{path}/{at}"), rules, faults);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Metrics are read in the own namespace alone.
+fn monitor(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
+    let any = doc.pointer("/spec/namespaceSelector/any") == Some(&Value::Bool(true));
+    faults.check(!any, "/spec/namespaceSelector/any", "must be the own namespace");
+    for (at, name) in items(doc, "/spec/namespaceSelector/matchNames") {
+        let path = format!("/spec/namespaceSelector/matchNames/{at}");
+        faults.check(name.as_str() == Some(rules.namespace), path, "must be the own namespace");
     }
 }
 

@@ -34,6 +34,9 @@ fn kinds_and_metadata() -> Vec<Case> {
         (object("apiextensions.k8s.io/v1", "CustomResourceDefinition", ""), "/kind".into()),
         (object("example.com/v1", "Widget", ""), "/kind".into()),
         (object("v1", "ResourceQuota", ""), "/kind".into()),
+        (object("external-secrets.io/v1", "ExternalSecret", ""), "/kind".into()),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {template: {metadata: {labels: {slipway.dev/team: x}}}}\n".into(), "/spec/template/metadata/labels/slipway.dev/team".into()),
+        ("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a, annotations: {nginx.ingress.kubernetes.io/server-snippet: x}}\n".into(), "/metadata/annotations/nginx.ingress.kubernetes.io/server-snippet".into()),
         (object("v1", "Secret", "data: {a: eA==}"), "/kind".into()),
         ("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\n".into(), "/metadata/name".into()),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: slipway-x}\n".into(), "/metadata/name".into()),
@@ -98,6 +101,18 @@ fn reach_and_rights() -> Vec<Case> {
             "/spec/hostnames/0".into(),
         ),
         (object("networking.k8s.io/v1", "Ingress", "spec: {rules: [{http: {}}]}"), "/spec/rules/0/host".into()),
+        (
+            object(
+                "gateway.networking.k8s.io/v1",
+                "HTTPRoute",
+                "spec: {rules: [{filters: [{requestMirror: {backendRef: {name: x, namespace: other}}}]}]}",
+            ),
+            "/spec/rules/0/filters/0/requestMirror/backendRef/namespace".into(),
+        ),
+        (
+            object("monitoring.coreos.com/v1", "ServiceMonitor", "spec: {namespaceSelector: {any: true}}"),
+            "/spec/namespaceSelector/any".into(),
+        ),
         (policy("{egress: [{}]}"), "/spec/egress/0/to".into()),
         (policy("{ingress: [{from: [{namespaceSelector: {}}]}]}"), "/spec/ingress/0/from/0/namespaceSelector".into()),
         (policy("{egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}"), "/spec/egress/0/to/0/ipBlock".into()),
