@@ -37,7 +37,7 @@ async fn the_five_minute_tour_works_line_by_line() {
     let output = tokio::task::spawn_blocking(move || bash.output()).await.unwrap().unwrap();
     let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{}", platform.log());
-    for word in ["PUBLISHED", "\"deploymentsAll\"", "TeardownReceipt", "group:default/payments"] {
+    for word in ["PUBLISHED", "\"deploymentsAll\"", "teardownReceipts/", "group:default/payments"] {
         assert!(said.contains(word), "the tour did not show {word}:\n{said}");
     }
 }

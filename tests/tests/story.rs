@@ -199,6 +199,28 @@ async fn the_preview_lives_and_dies(platform: &Platform, job: &Job) -> environme
     assert_eq!(updated.uid, published.uid);
     assert!(updated.generation > published.generation);
 
+    nothing_old_counts(job, number, &first, &updated).await;
+
+    job.handle.dev_pr("close", &job.repository(), &["--number", &number.to_string()]).unwrap();
+    let gone = job.deleted(&name).await.unwrap();
+    let receipt = job.receipt(&gone.uid).await.unwrap();
+    assert!(!receipt.cluster_observed && !receipt.objects.is_empty());
+    assert!(gitops_files(job, &publication).is_empty(), "the manifests are gone");
+    let late = environment::EnsurePreviewRequest {
+        service: job.service(),
+        pull_request: number,
+        head_sha: second.clone(),
+        request_id: job.id("late CI"),
+        ..Default::default()
+    };
+    let after = job.ann.previews().ensure_preview(late).await.unwrap_err();
+    assert_eq!(after.code(), Code::FailedPrecondition, "closing is sticky: {after:?}");
+    log_is_clean(platform);
+    gone
+}
+
+/// Late, doubled and forged deliveries change nothing: the pull request is read anew.
+async fn nothing_old_counts(job: &Job, number: i64, first: &str, updated: &environment::Environment) {
     let repository: serde_json::Value = json!({ "id": updated.source.as_ref().unwrap().repository_id.parse::<i64>().unwrap(), "full_name": job.repository() });
     let old = json!({ "action": "opened", "number": number, "repository": repository,
         "pull_request": { "number": number, "state": "open", "head": { "sha": first, "ref": "faster" }, "base": { "ref": "main" } } });
@@ -220,25 +242,12 @@ async fn the_preview_lives_and_dies(platform: &Platform, job: &Job) -> environme
         401
     );
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let still = job.environment(&name).await.unwrap();
-    assert_eq!((still.generation, still.source.unwrap().head_sha), (updated.generation, second.clone()), "{OLD}");
-
-    job.handle.dev_pr("close", &job.repository(), &["--number", &number.to_string()]).unwrap();
-    let gone = job.deleted(&name).await.unwrap();
-    let receipt = job.receipt(&gone.uid).await.unwrap();
-    assert!(!receipt.cluster_observed && !receipt.objects.is_empty());
-    assert!(gitops_files(job, &publication).is_empty(), "the manifests are gone");
-    let late = environment::EnsurePreviewRequest {
-        service: job.service(),
-        pull_request: number,
-        head_sha: second.clone(),
-        request_id: job.id("late CI"),
-        ..Default::default()
-    };
-    let after = job.ann.previews().ensure_preview(late).await.unwrap_err();
-    assert_eq!(after.code(), Code::FailedPrecondition, "closing is sticky: {after:?}");
-    log_is_clean(platform);
-    gone
+    let still = job.environment(&updated.name).await.unwrap();
+    assert_eq!(
+        (still.generation, still.source.unwrap().head_sha),
+        (updated.generation, updated.source.clone().unwrap().head_sha),
+        "{OLD}"
+    );
 }
 
 fn gitops(job: &Job, publication: &environment::Publication) -> std::path::PathBuf {
