@@ -3,6 +3,7 @@
 
 mod api {
     pub mod entities;
+    pub mod feeders;
     pub mod house;
     pub mod locations;
     pub mod watching;

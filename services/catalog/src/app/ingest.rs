@@ -13,7 +13,7 @@ use crate::{
         entity_ref::EntityRef,
         finding::{Finding, Severity, Span},
         location::{Location, Tally},
-        settle::{Decision, settle},
+        settle::{Decision, Standing, settle},
     },
     store::{self, DocumentRow, Known, Write},
     wire,
@@ -50,8 +50,42 @@ pub async fn settle_all(
     (origin, commit): (&str, &str),
     now_us: i64,
 ) -> Result<(Tally, Vec<String>)> {
-    let claims = store::claims(tx, refs).await?;
     let known = store::standing(tx, refs).await?;
+    let mut decided = decide(tx, refs, &known).await?;
+    let wanted = decided.iter().map(|d| &d.standing.hash);
+    let missing: BTreeSet<String> =
+        wanted.filter(|h| !h.is_empty() && !bodies.contains_key(h.as_str())).cloned().collect();
+    let loaded = store::heads(tx, &missing.into_iter().collect::<Vec<_>>()).await?;
+    let mut tally = Tally::default();
+    for one in &mut decided {
+        count(&mut tally, one.before, one.cause);
+        if one.cause != Cause::Deleted && one.standing.place.location == origin {
+            commit.clone_into(&mut one.standing.place.commit);
+        }
+    }
+    let gone = decided.iter().filter(|d| d.cause == Cause::Deleted).map(|d| d.reference.to_owned()).collect();
+    let body = |hash: &str| bodies.get(hash).copied().or_else(|| loaded.get(hash));
+    let writes: Vec<_> = decided.into_iter().map(|d| to_write(body(&d.standing.hash), d, now_us)).collect();
+    store::write(tx, &writes, now_us).await?;
+    for w in &writes {
+        let head = w.body.map(|b| &b.head);
+        let event = wire::event::entity_changed(&w.identity, &w.uid, w.cause, w.version, w.standing.state, head);
+        journal::append(tx, event).await?;
+    }
+    Ok((tally, gone))
+}
+
+/// A reference that gets a new version.
+struct Decided<'a> {
+    reference: &'a str,
+    before: Option<&'a Known>,
+    cause: Cause,
+    standing: Standing,
+}
+
+/// Asks the model about each reference; what only moved in its file is noted at once.
+async fn decide<'a>(tx: &mut Tx, refs: &'a [String], known: &'a BTreeMap<String, Known>) -> Result<Vec<Decided<'a>>> {
+    let claims = store::claims(tx, refs).await?;
     let mut decided = Vec::new();
     for reference in refs {
         let before = known.get(reference);
@@ -63,49 +97,27 @@ pub async fn settle_all(
                     store::touch(tx, &before.uid, before.version, &standing).await?;
                 }
             }
-            Decision::Write(cause, standing) => decided.push((reference.as_str(), before, cause, standing)),
+            Decision::Write(cause, standing) => decided.push(Decided { reference, before, cause, standing }),
         }
     }
-    let missing: BTreeSet<String> = decided
-        .iter()
-        .map(|(_, _, _, s)| &s.hash)
-        .filter(|h| !h.is_empty() && !bodies.contains_key(h.as_str()))
-        .cloned()
-        .collect();
-    let loaded = store::heads(tx, &missing.into_iter().collect::<Vec<_>>()).await?;
-    let (mut tally, mut gone, mut writes) = (Tally::default(), Vec::new(), Vec::new());
-    for (reference, before, cause, mut standing) in decided {
-        count(&mut tally, before, cause);
-        if cause == Cause::Deleted {
-            gone.push(reference.to_owned());
-        } else if standing.place.location == origin {
-            commit.clone_into(&mut standing.place.commit);
-        }
-        let body = bodies.get(standing.hash.as_str()).copied().or_else(|| loaded.get(&standing.hash));
-        let changed = before.is_none_or(|b| {
-            b.standing.hash != standing.hash
-                || (b.standing.state == State::Deleted) != (standing.state == State::Deleted)
-        });
-        writes.push(Write {
-            uid: before.map_or_else(id::uuid7, |b| b.uid.clone()),
-            identity: EntityRef::parse(reference, None).unwrap_or_else(|_| EntityRef::new("", "", reference)),
-            cause,
-            version: before.map_or(0, |b| b.version) + 1,
-            standing,
-            body,
-            content_changed: changed,
-            created_us: before.map_or(now_us, |b| b.created_us),
-        });
+    Ok(decided)
+}
+
+fn to_write<'b>(body: Option<&'b Body>, decided: Decided<'_>, now_us: i64) -> Write<'b> {
+    let Decided { reference, before, cause, standing } = decided;
+    let died = |state: State| state == State::Deleted;
+    let content_changed =
+        before.is_none_or(|b| b.standing.hash != standing.hash || died(b.standing.state) != died(standing.state));
+    Write {
+        uid: before.map_or_else(id::uuid7, |b| b.uid.clone()),
+        identity: EntityRef::parse(reference, None).unwrap_or_else(|_| EntityRef::new("", "", reference)),
+        cause,
+        version: before.map_or(0, |b| b.version) + 1,
+        standing,
+        body,
+        content_changed,
+        created_us: before.map_or(now_us, |b| b.created_us),
     }
-    store::write(tx, &writes, now_us).await?;
-    let event = |w: &Write<'_>| {
-        let head = w.body.map(|b| &b.head);
-        wire::event::entity_changed(&w.identity, &w.uid, w.cause, w.version, w.standing.state, head)
-    };
-    for event in writes.iter().map(event) {
-        journal::append(tx, event).await?;
-    }
-    Ok((tally, gone))
 }
 
 fn count(tally: &mut Tally, before: Option<&Known>, cause: Cause) {

@@ -15,6 +15,10 @@ use crate::model::entity::Entity;
 
 /// Most fields of an order.
 const FIELDS_MAX: usize = 4;
+/// Most bytes of a page, below the limit of a message; a page with large documents has fewer entities than asked.
+const PAGE_BYTES_MAX: usize = 3 << 20;
+/// What an entity takes besides its document, generously.
+const ENTITY_BYTES: usize = 1_000;
 /// Where an estimated total stops counting.
 const ESTIMATE_MAX: i64 = 1_000;
 
@@ -165,7 +169,23 @@ pub async fn list(db: &Db, ask: &Ask<'_>) -> Result<Page> {
         None => None,
     };
     let uids = rows.iter().map(|row| row.text("uid")).collect::<Result<Vec<_>>>()?;
-    Ok(Page { entities: super::by_uid(db, &uids).await?, next, total })
+    let mut page = Page { entities: super::by_uid(db, &uids).await?, next, total };
+    let fit = fitting(&page.entities);
+    if fit < page.entities.len() {
+        page.entities.truncate(fit);
+        page.next = Some(cursor(&ask.order.0, &rows[fit - 1])?);
+    }
+    Ok(page)
+}
+
+/// How many of the first entities fit one answer; at least one.
+fn fitting(entities: &[Entity]) -> usize {
+    let mut bytes = 0;
+    let fits = entities.iter().take_while(|e| {
+        bytes += e.json.len() + ENTITY_BYTES;
+        bytes <= PAGE_BYTES_MAX
+    });
+    fits.count().max(1)
 }
 
 async fn total(db: &Db, condition: &str, values: Vec<Value>, count: Count) -> Result<(i64, bool)> {

@@ -1,5 +1,7 @@
 //! Entities on the wire.
 
+use std::collections::HashMap;
+
 use slipway_kit::page;
 use slipway_proto::{catalog::v1 as pb, resource::v1::TotalMode};
 
@@ -14,13 +16,13 @@ use crate::{
     store::Count,
 };
 
+/// Annotations below `backstage.io/` that a document cannot set.
+const OURS: &[&str] = &["managed-by-location", "managed-by-origin-location", "view-url", "edit-url", "orphan"];
+
 /// One entity.
 pub fn entity(entity: Entity) -> pb::Entity {
     let reference = entity.reference();
-    let mut annotations = entity.head.annotations.clone();
-    if !entity.place.location.is_empty() {
-        annotations.insert("slipway.dev/location".to_owned(), format!("locations/{}", entity.place.location));
-    }
+    let annotations = annotations(&entity);
     let line = entity.place.line;
     let state = state(entity.state);
     pb::Entity {
@@ -45,7 +47,7 @@ pub fn entity(entity: Entity) -> pb::Entity {
         lifecycle: entity.head.lifecycle,
         tags: entity.head.tags,
         labels: entity.head.labels.into_iter().collect(),
-        annotations: annotations.into_iter().collect(),
+        annotations,
         document_json: entity.json,
         relations: entity
             .relations
@@ -64,6 +66,17 @@ pub fn entity(entity: Entity) -> pb::Entity {
         version: entity.version,
         delete_time: if state == pb::EntityState::Deleted { time(entity.updated_us) } else { None },
     }
+}
+
+/// Annotations of the document, but for those that only the platform sets (CAT-100).
+fn annotations(entity: &Entity) -> HashMap<String, String> {
+    let ours = |key: &str| OURS.iter().any(|name| key.strip_prefix("backstage.io/") == Some(name));
+    let own = entity.head.annotations.iter().filter(|(key, _)| !ours(key));
+    let mut all: HashMap<_, _> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let place = &entity.place;
+    let place = format!("slipway:locations/{}/{}", place.location, place.path);
+    all.insert("backstage.io/managed-by-location".to_owned(), place);
+    all
 }
 
 fn state(state: State) -> pb::EntityState {

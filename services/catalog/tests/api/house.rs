@@ -25,8 +25,8 @@ use tonic_types::StatusExt as _;
 
 /// A running catalog.
 pub struct House {
-    hub: Hub,
-    signer: Signer,
+    pub hub: Hub,
+    pub signer: Signer,
     shutdown: Shutdown,
     served: JoinHandle<()>,
     pub scm: Scm,

@@ -105,7 +105,15 @@ async fn mistakes_are_told_all_at_once_and_rights_come_first() {
             .await
             .unwrap_err();
         assert_eq!(reason(&no_file), "LOCATION_UNREADABLE");
+        house.close().await;
+    }
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_is_planned_repeated_and_not_done_twice() {
+    for house in each().await {
+        house.organization().await;
+        house.repository("acme/pay", &[("catalog-info.yaml", &component("pay", "team-a", ""))]).await;
         let dry = pb::RegisterLocationRequest {
             location: Some(house.git("acme/pay", "team-a")),
             validate_only: true,
