@@ -1,6 +1,6 @@
 //! Entities on the wire.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use slipway_kit::page;
 use slipway_proto::{catalog::v1 as pb, resource::v1::TotalMode};
@@ -69,10 +69,10 @@ pub fn entity(entity: Entity) -> pb::Entity {
 }
 
 /// Annotations of the document, but for those that only the platform sets (CAT-100).
-fn annotations(entity: &Entity) -> HashMap<String, String> {
+fn annotations(entity: &Entity) -> BTreeMap<String, String> {
     let ours = |key: &str| OURS.iter().any(|name| key.strip_prefix("backstage.io/") == Some(name));
     let own = entity.head.annotations.iter().filter(|(key, _)| !ours(key));
-    let mut all: HashMap<_, _> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut all: BTreeMap<_, _> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
     let place = &entity.place;
     let place = format!("slipway:locations/{}/{}", place.location, place.path);
     all.insert("backstage.io/managed-by-location".to_owned(), place);

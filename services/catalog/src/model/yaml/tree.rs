@@ -136,7 +136,8 @@ impl<'f> Builder<'f> {
                 })
             }
             Some(tag) => {
-                if !(tag.handle.is_empty() || tag.handle == "!") || !tag.suffix.is_empty() {
+                // The non-specific tag `!` only says: not resolved.
+                if !["", "!"].contains(&tag.handle.as_str()) || !["", "!"].contains(&tag.suffix.as_str()) {
                     self.unknown_tag(tag, at);
                 }
                 Value::Text(text.into_owned())
