@@ -177,17 +177,24 @@ impl App {
         sequence: i64,
         allow_mass_removal: bool,
     ) -> Result<Refreshed> {
-        let location = self.authorised(call, uid).await?;
+        let mut seen = self.authorised(call, uid).await?;
         if let Some(before) = Mutation::replayed::<Refreshed>(&self.db, call).await? {
             return Ok(before);
         }
-        let content = self.content(&location).await;
-        let mut change = match Mutation::begin::<Refreshed>(&self.db, call).await? {
-            Begun::Replay(before) => return Ok(before),
-            Begun::Fresh(change) => change,
+        let (content, mut change, location) = loop {
+            let content = self.content(&seen).await;
+            let mut change = match Mutation::begin::<Refreshed>(&self.db, call).await? {
+                Begun::Replay(before) => return Ok(before),
+                Begun::Fresh(change) => change,
+            };
+            store::take_turn(change.tx()).await?;
+            let location = store::location(change.tx(), uid).await?.ok_or_else(|| unknown(uid))?;
+            if location.version == seen.version {
+                break (content, change, location);
+            }
+            // Another read came between: what was read before it may be older than what it applied.
+            seen = location;
         };
-        store::take_turn(change.tx()).await?;
-        let location = store::location(change.tx(), uid).await?.ok_or_else(|| unknown(uid))?;
         let outdated = sequence > 0 && sequence <= location.sequence;
         let (location, tally) = match content {
             _ if outdated => (location, Tally::default()),

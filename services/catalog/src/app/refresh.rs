@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use slipway_kit::{
     db::Tx,
-    error::{Error, Result},
+    error::{CONFLICT, Error, Result},
     inbox::Delivery,
     worker::{self, Claim, Handler, Next},
 };
@@ -67,7 +67,7 @@ impl App {
         if store::save_location(tx, location, version).await? {
             return Ok(());
         }
-        Err(Error::new(&slipway_kit::error::CONFLICT, "the location changed meanwhile"))
+        Err(conflict())
     }
 
     /// Marks a location as stale for the reason of an error; true if that is news.
@@ -90,21 +90,25 @@ impl App {
             Ok(content) if content.hash == location.content_hash && location.state == State::Ready => {
                 return Ok(self.next(claim));
             }
-            Ok(content) => self.apply_alone(claim, &content).await,
+            Ok(content) => self.apply_alone(claim, &location, &content).await,
             Err(error) => Err(error),
         };
         let Err(error) = outcome else { return Ok(self.next(claim)) };
-        if error.kind().is_definite() {
+        if error.kind().is_definite() && !error.is(&CONFLICT) {
             self.note_stale(claim, &error).await?;
         }
         Err(error)
     }
 
-    async fn apply_alone(&self, claim: &Claim, content: &Content) -> Result<()> {
+    /// Applies content unless another read came between, whose content may be newer: CONFLICT, and so another try.
+    async fn apply_alone(&self, claim: &Claim, seen: &Location, content: &Content) -> Result<()> {
         let mut tx = self.db.begin().await?;
         claim.guard(&mut tx).await?;
         store::take_turn(&mut tx).await?;
         let Some(location) = store::location(&mut tx, &claim.id).await? else { return Ok(()) };
+        if location.version != seen.version {
+            return Err(conflict());
+        }
         self.apply(&mut tx, location, content, false).await?;
         tx.commit().await
     }
@@ -149,6 +153,10 @@ impl Handler for App {
     async fn handle(&self, claim: &Claim) -> Result<Next> {
         self.reread(claim).await
     }
+}
+
+fn conflict() -> Error {
+    Error::new(&CONFLICT, "the location changed meanwhile")
 }
 
 fn mass_removal(gone: &[String]) -> Error {

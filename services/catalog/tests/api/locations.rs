@@ -314,3 +314,35 @@ async fn files_placeholders_nested_locations_and_pages() {
         house.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_documents_come_at_once_and_unchanged_ones_write_nothing() {
+    for house in each().await {
+        house.organization().await;
+        let many: String =
+            (0..1_000).map(|n| format!("{}---\n", component(&format!("m{n}"), "team-a", "  tags: [go]\n"))).collect();
+        house.repository("acme/many", &[("catalog-info.yaml", &many)]).await;
+        let began = std::time::Instant::now();
+        let location = house.register(&ann(), house.git("acme/many", "team-a")).await.unwrap();
+        eprintln!("{}: 1,000 documents registered in {:?}", house.engine, began.elapsed());
+        assert_eq!((location.entity_count, location.documents.len()), (1_000, 0));
+        let began = std::time::Instant::now();
+        let refresh = pb::RefreshLocationRequest { name: location.name.clone(), ..Default::default() };
+        let again = house.refresh(&ann(), refresh).await.unwrap();
+        eprintln!("{}: read again unchanged in {:?}", house.engine, began.elapsed());
+        assert_eq!((again.added, again.changed, again.removed), (0, 0, 0));
+        assert_eq!(again.location.unwrap().etag, location.etag);
+        let moved = format!("# a line more\n{many}");
+        house.push("acme/many", &[("catalog-info.yaml", &moved)]).await;
+        let refresh = pb::RefreshLocationRequest { name: location.name, ..Default::default() };
+        let shifted = house.refresh(&ann(), refresh).await.unwrap();
+        assert_eq!(
+            (shifted.added, shifted.changed, shifted.removed),
+            (0, 1, 0),
+            "only the first document has other text"
+        );
+        let last = house.get(&ann(), "component:m999").await.unwrap();
+        assert_eq!((last.version, last.provenance.unwrap().line), (1, 999 * 7 + 1));
+        house.close().await;
+    }
+}
