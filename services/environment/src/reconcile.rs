@@ -38,15 +38,17 @@ pub struct Reconciler(pub App);
 #[async_trait]
 impl Handler for Reconciler {
     async fn handle(&self, claim: &Claim) -> Result<Next> {
-        let mut reading: Option<(Reading, i64)> = None;
+        let mut reading: Option<(Reading, i64, i64)> = None;
         for _ in 0..STEPS_MAX {
             let Some(mut env) = self.0.store.by_uid(&self.0.store.db, &claim.id).await? else { return Ok(Next::Done) };
             let now_us = self.0.now_us();
-            // A reading is never older than ENV-22 permits when something is decided on it.
-            if reading.as_ref().is_none_or(|(_, at_us)| now_us - at_us > step::READING_AGE_MAX_US) {
-                reading = Some((self.read(&env).await, now_us));
+            // A reading is never older than ENV-22 permits, nor than the generation it decides on: a call may have read a newer head.
+            let stale =
+                |at_us: i64, generation: i64| now_us - at_us > step::READING_AGE_MAX_US || generation != env.generation;
+            if reading.as_ref().is_none_or(|(_, at_us, generation)| stale(*at_us, *generation)) {
+                reading = Some((self.read(&env).await, now_us, env.generation));
             }
-            let Some((seen, _)) = &reading else { continue };
+            let Some((seen, ..)) = &reading else { continue };
             let is_held = matches!(seen, Reading::Ended { .. }) && env.retire.is_none() && self.is_held(&env).await?;
             let poll_us = self.0.world.sources.poll_us(&env.spec.source.scm);
             let before = env.clone();

@@ -300,6 +300,39 @@ async fn a_worker_that_lost_its_claim_writes_nothing() {
     }
 }
 
+/// Renders, while somebody pushes and CI names the new commit.
+struct Pusher {
+    fake: Fake,
+    app: slipway_environment::app::App,
+    done: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Renderer for Pusher {
+    async fn render(&self, job: &Job<'_>) -> slipway_kit::error::Result<Result<Vec<Doc>, Fault>> {
+        if !self.done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            self.fake.set(REPOSITORY, "7", open(2));
+            self.app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 2)).await?;
+        }
+        self.fake.render(job).await
+    }
+}
+
+#[tokio::test]
+async fn a_push_during_a_look_is_never_undone_by_what_the_look_had_read() {
+    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let (fake, app, clock) = shop(&scratch).await;
+    fake.set(REPOSITORY, "7", open(1));
+    app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 1)).await.unwrap();
+    let pusher = Pusher { fake: fake.clone(), app: app.clone(), done: false.into() };
+    let world = World { renderer: std::sync::Arc::new(pusher), ..fake.world() };
+    run(&support::app_over(&scratch, world, clock).await).await;
+    let env = living(&scratch).await.unwrap();
+    assert_eq!((env.generation, env.spec.source.head_sha.clone(), env.state()), (2, support::sha(2), State::Published));
+    let commits = fake.state().folders["environments/development/payments/pr-7-payments"].commits.clone();
+    assert_eq!(commits, [(env.uid, 2)]);
+}
+
 /// A small generator, so that a failing history can be told again by its seed.
 struct Dice(u64);
 

@@ -136,14 +136,19 @@ impl App {
         service: &ServiceFacts,
         source: &Source,
     ) -> Result<Environment> {
-        let head = self.branch_head(source).await?;
-        let subject = subject(call, new, kind, tier, source, &head);
+        let subject = subject(call, new, kind, tier, source);
         let key = names::natural_key(&subject, &service.reference);
+        let before = self.store.living(&self.store.db, &key).await?;
+        let head = self.branch_head(source).await?;
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
             Begun::Replay(answer) => return Ok(answer),
             Begun::Fresh(mutation) => mutation,
         };
-        let env = match self.store.living(mutation.tx(), &key).await? {
+        let now = self.store.living(mutation.tx(), &key).await?;
+        if now.as_ref().map(|env| (&env.uid, env.version)) != before.as_ref().map(|env| (&env.uid, env.version)) {
+            return Err(Error::new(&CONFLICT, "the environment changed while the branch was read"));
+        }
+        let env = match now {
             Some(env) => self.revise(&mut mutation, env, new, &head).await?,
             None => {
                 let spec = Spec { ttl_us: new.ttl_us, ..first_spec(source, &head, new.images.clone()) };
@@ -333,13 +338,13 @@ fn finish(mut violations: Violations, field: &str, ttl: std::result::Result<(), 
     }
 }
 
-fn subject(call: &Call, new: &NewEnvironment, kind: Kind, tier: Tier, source: &Source, head: &Head) -> Subject {
+fn subject(call: &Call, new: &NewEnvironment, kind: Kind, tier: Tier, source: &Source) -> Subject {
     match kind {
         Kind::Branch | Kind::PullRequest => Subject::Branch {
             repository: format!("{}/{}", source.scm, source.repository_id),
             scm_host: source.scm.clone(),
             repository_id: source.repository_id.clone(),
-            branch: head.branch.clone(),
+            branch: source.branch.clone(),
         },
         Kind::Personal => Subject::Personal { user: call.caller.principal.clone() },
         Kind::LongLived => {
