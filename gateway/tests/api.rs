@@ -421,3 +421,24 @@ async fn a_service_that_is_away_is_unavailable_and_the_others_are_not() {
     assert!(!status.message().contains("transport") && !status.message().contains("run here"), "{}", status.message());
     EntityServiceClient::new(channel).get_entity(platform.signed(entity("payments"))).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_principal_has_fifty_streams_and_no_more() {
+    let platform = Platform::start().await;
+    let mut client = EntityServiceClient::new(platform.channel().await);
+    let mut open = Vec::new();
+    for _ in 0..slipway_gateway::app::rates::STREAMS_MAX {
+        let watch = platform.signed(catalog::WatchEntitiesRequest::default());
+        open.push(client.watch_entities(watch).await.unwrap().into_inner());
+    }
+    let one_more = client.watch_entities(platform.signed(catalog::WatchEntitiesRequest::default())).await.unwrap_err();
+    assert_eq!((one_more.code(), reason(&one_more)), (Code::ResourceExhausted, "RATE_LIMITED".into()));
+    client.get_entity(platform.signed(entity("payments"))).await.expect("other calls go on");
+    drop(open);
+    let freed = tokio::time::timeout(Duration::from_secs(5), async {
+        while client.watch_entities(platform.signed(catalog::WatchEntitiesRequest::default())).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    freed.await.expect("a closed stream gives its place back");
+}

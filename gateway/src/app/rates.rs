@@ -7,11 +7,17 @@ use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use governor::{Quota, RateLimiter, clock::Clock as _, clock::DefaultClock, state::InMemoryState, state::NotKeyed};
 use serde::Deserialize;
 use slipway_kit::error::{Error, RATE_LIMITED, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most principals, and most failing senders, that are remembered.
 const KEPT_MAX: u64 = 20_000;
 /// How long a bucket nobody used is kept; longer than any of them takes to fill.
 const IDLE: Duration = Duration::from_secs(300);
+
+/// Most open streams of one principal (REL-34).
+pub const STREAMS_MAX: usize = 50;
+/// When a caller whose streams are all taken may look again.
+const STREAM_WAIT_MS: u64 = 1_000;
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 
@@ -44,10 +50,16 @@ impl Default for Rates {
     }
 }
 
-/// The buckets of one principal.
+/// The buckets of one principal, and its streams.
 pub struct Buckets {
     reads: Bucket,
     writes: Bucket,
+    streams: Arc<Semaphore>,
+}
+
+/// The place of one stream, given back when dropped.
+pub struct Stream {
+    _place: OwnedSemaphorePermit,
 }
 
 impl Buckets {
@@ -57,6 +69,18 @@ impl Buckets {
     /// RATE_LIMITED with the time to wait.
     pub fn take(&self, writes: bool) -> Result<()> {
         take(if writes { &self.writes } else { &self.reads }, "the caller's rate is used up")
+    }
+
+    /// Takes a place among the principal's streams.
+    ///
+    /// # Errors
+    /// RATE_LIMITED when all are taken.
+    pub fn stream(&self) -> Result<Stream> {
+        let place = self.streams.clone().try_acquire_owned();
+        place.map(|_place| Stream { _place }).map_err(|_| {
+            let text = format!("the caller has {STREAMS_MAX} streams open");
+            Error::new(&RATE_LIMITED, text).quota("streams", "close one first").retry_after_ms(STREAM_WAIT_MS)
+        })
     }
 }
 
@@ -84,6 +108,7 @@ impl Limits {
             Arc::new(Buckets {
                 reads: RateLimiter::direct(quota(r.reads_per_second, r.read_burst)),
                 writes: RateLimiter::direct(quota(r.writes_per_second, r.write_burst)),
+                streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             })
         })
     }
@@ -134,6 +159,15 @@ mod tests {
         assert!(ann.take(true).is_err());
         assert!(limits.of("user:default/ann").take(true).is_err(), "the same bucket");
         assert!(limits.of("user:default/bob").take(true).is_ok());
+    }
+
+    #[test]
+    fn streams_are_counted_while_they_are_open() {
+        let ann = limits().of("user:default/ann");
+        let mut open: Vec<_> = (0..STREAMS_MAX).map(|_| ann.stream().unwrap()).collect();
+        assert!(ann.stream().err().unwrap().is(&RATE_LIMITED));
+        open.pop();
+        assert!(ann.stream().is_ok());
     }
 
     #[test]

@@ -35,6 +35,10 @@ impl Edge {
         admitted: &Admitted,
         mut request: Request<Body>,
     ) -> Response<Body> {
+        let place = match (!method.rule.unary_answer).then(|| admitted.admission.buckets.stream()).transpose() {
+            Ok(place) => place,
+            Err(error) => return respond::grpc(error, Some(admitted.request_id())),
+        };
         request.extensions_mut().clear();
         request.headers_mut().remove(CONTENT_LENGTH);
         let mut client = admitted.client(self, method);
@@ -47,8 +51,10 @@ impl Edge {
             Err(_) => Err(Error::new(&DEADLINE_EXCEEDED, "the time of the call ran out")),
         };
         match answer {
-            Ok(answer) if method.rule.unary_answer => answer,
-            Ok(answer) => answer.map(|body| stream::guarded(self.clone(), method, admitted, body)),
+            Ok(answer) => match place {
+                None => answer,
+                Some(place) => answer.map(|body| stream::guarded(self.clone(), method, admitted, place, body)),
+            },
             Err(error) => respond::grpc(error, Some(admitted.request_id())),
         }
     }

@@ -19,7 +19,7 @@ use slipway_kit::{
 };
 
 use super::{Edge, admit::Admitted, methods::Method, respond};
-use crate::app::authentication::Admission;
+use crate::app::{authentication::Admission, rates::Stream};
 
 /// Longest time between two decisions.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -27,15 +27,16 @@ const PERIOD: Duration = Duration::from_secs(30);
 struct Guarded {
     inner: Option<Body>,
     lost: BoxFuture<'static, Error>,
+    _place: Stream,
 }
 
 /// The body of a stream, cut off with trailers once the call would be refused.
-pub(super) fn guarded(edge: Edge, method: &Method, admitted: &Admitted, body: Body) -> Body {
+pub(super) fn guarded(edge: Edge, method: &Method, admitted: &Admitted, place: Stream, body: Body) -> Body {
     if body.is_end_stream() {
         return body;
     }
     let lost = lost(edge, method.rule, admitted.admission.clone()).boxed();
-    Body::new(Guarded { inner: Some(body), lost })
+    Body::new(Guarded { inner: Some(body), lost, _place: place })
 }
 
 /// Waits until the call would be refused.
