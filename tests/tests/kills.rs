@@ -3,6 +3,7 @@
 //! `SLIPWAY_TEST_KILLS` sets the number of kills (200 if unset), `SLIPWAY_TEST_SEED` repeats a run.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -123,12 +124,12 @@ async fn the_end_is_the_same(job: &Job) -> Result<()> {
     let dir = job.handle.data().join("gitops").join(format!("{}.git", publication.repository));
     let left = program::run("git", &["ls-tree", "-r", "--name-only", &publication.branch], &dir)?;
     ensure!(!left.contains(&job.name), "manifests are left: {left}");
-    let log = program::run("git", &["log", "--format=%B", &publication.branch], &dir)?;
-    for generation in 1..=life.generation {
-        let trailer = format!("Slipway-Generation: {generation}");
-        let times = log.lines().filter(|line| line.eq_ignore_ascii_case(&trailer)).count();
-        ensure!(times <= 1, "generation {generation} was committed {times} times:\n{log}");
-    }
+    // One commit per act and generation, whatever was interrupted in between.
+    let format = "--format=%(trailers:valueonly,separator=%x20)";
+    let log = program::run("git", &["log", format, &publication.branch], &dir)?;
+    let acts: Vec<&str> = log.lines().filter(|line| line.contains(&life.uid)).collect();
+    let single: BTreeSet<&str> = acts.iter().copied().collect();
+    ensure!(!acts.is_empty() && single.len() == acts.len(), "an act was committed twice:\n{log}");
     Ok(())
 }
 
