@@ -39,10 +39,11 @@ CREATE TABLE entity (
     k_lifecycle BYTEA NOT NULL,
     k_type BYTEA NOT NULL
 );
-CREATE INDEX entity_order ON entity (k_ref);
-CREATE INDEX entity_kind ON entity (kind, k_ref);
-CREATE INDEX entity_kind_title ON entity (kind, k_title, k_ref);
-CREATE INDEX entity_owner ON entity (owner, k_ref);
+-- Wide enough that counts, and pages in the common orders, read the index alone.
+CREATE INDEX entity_order ON entity (k_ref, k_state);
+CREATE INDEX entity_kind ON entity (kind, k_ref, k_state, uid, owner, lifecycle, kind_type, tier);
+CREATE INDEX entity_kind_title ON entity (kind, k_title, k_ref, k_state, uid);
+CREATE INDEX entity_owner ON entity (owner, k_ref, k_state, kind);
 CREATE INDEX entity_system ON entity (system);
 CREATE INDEX entity_location ON entity (location);
 

@@ -11,7 +11,7 @@ use slipway_kit::{
 };
 
 use super::filter;
-use crate::model::entity::Entity;
+use crate::model::{attribute::MISSING, entity::Entity};
 
 /// Most fields of an order.
 const FIELDS_MAX: usize = 4;
@@ -22,28 +22,28 @@ const ENTITY_BYTES: usize = 1_000;
 /// Where an estimated total stops counting.
 const ESTIMATE_MAX: i64 = 1_000;
 
-/// API name, column that sorts, and the text column behind a sort key, which is '' when the value is missing.
-const COLUMNS: &[(&str, &str, &str)] = &[
-    ("ref", "e.k_ref", "e.ref"),
-    ("kind", "e.k_kind", "e.kind"),
-    ("namespace", "e.k_namespace", "e.namespace"),
-    ("name", "e.k_name", "e.name"),
-    ("title", "e.k_title", "e.title"),
-    ("state", "e.k_state", ""),
-    ("tier", "e.k_tier", ""),
-    ("owner", "e.k_owner", "e.owner"),
-    ("system", "e.k_system", "e.system"),
-    ("lifecycle", "e.k_lifecycle", "e.lifecycle"),
-    ("type", "e.k_type", "e.kind_type"),
-    ("create_time", "e.created_us", ""),
-    ("update_time", "e.updated_us", ""),
+/// API name, column that sorts, and whether it holds sort keys of text, which may be missing.
+const COLUMNS: &[(&str, &str, bool)] = &[
+    ("ref", "e.k_ref", true),
+    ("kind", "e.k_kind", true),
+    ("namespace", "e.k_namespace", true),
+    ("name", "e.k_name", true),
+    ("title", "e.k_title", true),
+    ("state", "e.k_state", false),
+    ("tier", "e.k_tier", false),
+    ("owner", "e.k_owner", true),
+    ("system", "e.k_system", true),
+    ("lifecycle", "e.k_lifecycle", true),
+    ("type", "e.k_type", true),
+    ("create_time", "e.created_us", false),
+    ("update_time", "e.updated_us", false),
 ];
 
 /// One key of an order.
 #[derive(Clone, Copy, Debug)]
 struct Key {
     column: &'static str,
-    text: &'static str,
+    text: bool,
     desc: bool,
     /// Whether this key only says that a value is missing.
     missing: bool,
@@ -73,13 +73,13 @@ impl Order {
                 .iter()
                 .find(|(n, _, _)| *n == name)
                 .ok_or_else(|| invalid(&format!("there is no field `{name}`")))?;
-            if !text.is_empty() && desc {
+            if text && desc {
                 keys.push(Key { column, text, desc: false, missing: true });
             }
             keys.push(Key { column, text, desc, missing: false });
         }
         if !keys.iter().any(|k| k.column == "e.k_ref" && !k.missing) {
-            keys.push(Key { column: "e.k_ref", text: "e.ref", desc: false, missing: false });
+            keys.push(Key { column: "e.k_ref", text: true, desc: false, missing: false });
         }
         Ok(Self(keys))
     }
@@ -146,12 +146,16 @@ pub async fn list(db: &Db, ask: &Ask<'_>) -> Result<Page> {
         Some(count) => Some(total(db, &condition, values.clone(), count).await?),
         None => None,
     };
+    let missing_bind = values.len() + 1;
+    if ask.order.0.iter().any(|key| key.missing) {
+        values.push(MISSING.into());
+    }
     if let Some(After(parts)) = &ask.after {
-        let (sql, mut binds) = after_sql(&ask.order.0, parts, values.len() + 1)?;
+        let (sql, mut binds) = after_sql(&ask.order.0, parts, missing_bind, values.len() + 1)?;
         condition = format!("{condition} AND ({sql})");
         values.append(&mut binds);
     }
-    let keys: Vec<_> = ask.order.0.iter().map(expression).collect();
+    let keys: Vec<_> = ask.order.0.iter().map(|key| expression(key, missing_bind)).collect();
     let columns: Vec<_> = keys.iter().enumerate().map(|(n, key)| format!("{key} AS o{n}")).collect();
     let order: Vec<_> =
         ask.order.0.iter().zip(&keys).map(|(k, e)| format!("{e}{}", if k.desc { " DESC" } else { "" })).collect();
@@ -202,14 +206,16 @@ async fn total(db: &Db, condition: &str, values: Vec<Value>, count: Count) -> Re
     Ok(if count == Count::Estimate && n > ESTIMATE_MAX { (ESTIMATE_MAX, true) } else { (n, false) })
 }
 
-fn expression(key: &Key) -> String {
-    if key.missing { format!("CASE WHEN {} = '' THEN 1 ELSE 0 END", key.text) } else { key.column.to_owned() }
+/// What a key sorts by. Whether a value is missing is asked of its sort key, which the indexes hold.
+fn expression(key: &Key, missing_bind: usize) -> String {
+    let column = key.column;
+    if key.missing { format!("CASE WHEN {column} = ${missing_bind} THEN 1 ELSE 0 END") } else { column.to_owned() }
 }
 
 fn cursor(keys: &[Key], row: &Row) -> Result<After> {
     let part = |(n, key): (usize, &Key)| {
         let name = format!("o{n}");
-        if !key.text.is_empty() && !key.missing {
+        if key.text && !key.missing {
             row.bytes(&name).map(|b| Part::Text(hex::encode(b)))
         } else {
             row.int(&name).map(Part::Number)
@@ -219,7 +225,7 @@ fn cursor(keys: &[Key], row: &Row) -> Result<After> {
 }
 
 /// Rows after the cursor: equal in the first keys and beyond in the next, for each number of first keys.
-fn after_sql(keys: &[Key], parts: &[Part], first_bind: usize) -> Result<(String, Vec<Value>)> {
+fn after_sql(keys: &[Key], parts: &[Part], missing_bind: usize, first_bind: usize) -> Result<(String, Vec<Value>)> {
     let stale = || Error::internal("a cursor does not fit its order");
     if keys.len() != parts.len() {
         return Err(stale());
@@ -239,7 +245,7 @@ fn after_sql(keys: &[Key], parts: &[Part], first_bind: usize) -> Result<(String,
                     (true, false) => ">",
                     (true, true) => "<",
                 };
-                format!("{} {op} ${}", expression(&keys[n]), first_bind + n)
+                format!("{} {op} ${}", expression(&keys[n], missing_bind), first_bind + n)
             });
             format!("({})", terms.collect::<Vec<_>>().join(" AND "))
         })
