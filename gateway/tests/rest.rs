@@ -170,3 +170,37 @@ async fn the_openapi_document_names_every_unary_rpc_and_no_internal_one() {
         assert!(schemas.contains_key(name), "{name}");
     }
 }
+
+#[tokio::test]
+async fn no_changed_byte_of_a_request_is_a_defect_of_ours() {
+    let platform = Platform::start().await;
+    let client = reqwest::Client::new();
+    let body = r#"{"subject":"user:default/ann","role":"ROLE_AUDITOR","createTime":"2024-01-01T00:00:00Z"}"#;
+    let path = "/v1/roleBindings?validate_only=true&request_id=6f1d1f6e-0c9e-4f0e-8f52-6a1d6f6b9a01";
+    let (code, answer) = send(&platform, "POST", path, body).await;
+    assert_eq!(code, 200, "{answer}");
+    let mut codes = std::collections::BTreeMap::<u16, usize>::new();
+    let mut note = |code: u16, what: String| {
+        assert!(matches!(code, 200 | 400 | 401 | 403 | 404), "{code} for {what}");
+        *codes.entry(code).or_default() += 1;
+    };
+    for at in 0..body.len() {
+        for other in [b'"', b'{', b'\\', b'9', 0, 0xff] {
+            let mut bytes = body.as_bytes().to_vec();
+            bytes[at] = other;
+            let request = client.post(platform.url(path)).bearer_auth(&platform.token);
+            let answer = request.header("content-type", "application/json").body(bytes.clone()).send().await.unwrap();
+            note(answer.status().as_u16(), String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    let query = "/v1/entities?pageSize=5&filter=kind%20%3D%20a&order_by=name&total=TOTAL_MODE_EXACT";
+    for at in "/v1/entities".len()..query.len() {
+        for other in ['%', '&', '=', '.', '9', '+'] {
+            let mut changed = query.to_owned();
+            changed.replace_range(at..=at, &other.to_string());
+            let answer = client.get(platform.url(&changed)).bearer_auth(&platform.token).send().await.unwrap();
+            note(answer.status().as_u16(), changed);
+        }
+    }
+    assert!(codes[&400] > 300 && codes[&200] > 10, "{codes:?}");
+}
