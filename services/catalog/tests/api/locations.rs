@@ -346,3 +346,20 @@ async fn a_thousand_documents_come_at_once_and_unchanged_ones_write_nothing() {
         house.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn templates_come_only_from_locations_an_administrator_flagged() {
+    for house in each().await {
+        house.organization().await;
+        let text = "apiVersion: scaffolder.backstage.io/v1beta3\nkind: Template\nmetadata: {name: t}\nspec: {type: service, steps: []}\n";
+        house.repository("acme/t", &[("catalog-info.yaml", text), ("again.yaml", text)]).await;
+        let plain = house.register(&ann(), house.git("acme/t", "team-a")).await.unwrap();
+        assert_eq!((plain.entity_count, plain.documents[0].findings[0].code.as_str()), (0, "KIND_NOT_ALLOWED"));
+        assert_eq!(house.get(&ann(), "template:t").await.unwrap_err().code(), Code::NotFound);
+        let flagged = pb::Location { templates: true, path: "again.yaml".into(), ..house.git("acme/t", "platform") };
+        assert_eq!(house.register(&ann(), flagged.clone()).await.unwrap_err().code(), Code::PermissionDenied);
+        assert_eq!(house.register(&admin(), flagged).await.unwrap().entity_count, 1);
+        assert_eq!(house.get(&ann(), "template:t").await.unwrap().kind, "Template");
+        house.close().await;
+    }
+}

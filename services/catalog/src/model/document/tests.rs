@@ -413,3 +413,12 @@ fn location_documents_name_their_targets() {
     let targets: Vec<_> = check(text).targets.into_iter().map(|t| (t.text, t.optional)).collect();
     assert_eq!(targets, [("./a.yaml".to_owned(), true), ("b/c.yaml".to_owned(), true)]);
 }
+
+#[test]
+fn the_golden_path_is_a_good_template() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden-paths/go-service/template.yaml");
+    let document = read(&std::fs::read(path).unwrap()).remove(0).check();
+    let wrong: Vec<_> = document.findings.iter().filter(|f| f.severity != Severity::Info).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(document.identity.unwrap().as_str(), "template:default/go-service");
+}
