@@ -1,4 +1,4 @@
-//! What the metrics service tells: deployments, pulled from its journal and shown in the overview.
+//! What the metrics service tells: deployments pulled from its journal, and pipeline runs asked for on the caller's behalf.
 
 use std::time::Duration;
 
@@ -9,7 +9,46 @@ use slipway_kit::{
 };
 use slipway_proto::{catalog::v1 as pb, metrics::v1 as metrics};
 
+use slipway_proto::metrics::v1::pipeline_service_server::{PipelineService, PipelineServiceServer};
+use tonic::{Request, Response, Status};
+
 use super::house::{House, ann, component, each};
+
+/// Answers one run, if asked for the right service by a caller it knows.
+struct Pipelines;
+
+#[tonic::async_trait]
+impl PipelineService for Pipelines {
+    async fn list_pipeline_runs(
+        &self,
+        request: Request<metrics::ListPipelineRunsRequest>,
+    ) -> Result<Response<metrics::ListPipelineRunsResponse>, Status> {
+        let (call, request) = slipway_kit::serve::accept(request)?;
+        assert_eq!((call.caller.principal.as_str(), call.peer.as_str()), ("user:default/ann", "catalog"));
+        assert_eq!(request.filter, "service = \"component:default/pay\"");
+        let run = metrics::PipelineRun {
+            name: "pipelineRuns/1".into(),
+            title: "ci".into(),
+            status: metrics::PipelineStatus::Succeeded.into(),
+            ..Default::default()
+        };
+        Ok(Response::new(metrics::ListPipelineRunsResponse { pipeline_runs: vec![run], ..Default::default() }))
+    }
+
+    async fn get_pipeline_run(
+        &self,
+        _: Request<metrics::GetPipelineRunRequest>,
+    ) -> Result<Response<metrics::PipelineRun>, Status> {
+        Err(Status::unimplemented("not asked for"))
+    }
+
+    async fn get_pipeline_stats(
+        &self,
+        _: Request<metrics::GetPipelineStatsRequest>,
+    ) -> Result<Response<metrics::PipelineStats>, Status> {
+        Err(Status::unimplemented("not asked for"))
+    }
+}
 
 fn recorded(id: &str, sha: &str, seconds: i64) -> metrics::DeploymentRecorded {
     metrics::DeploymentRecorded {
@@ -23,10 +62,14 @@ fn recorded(id: &str, sha: &str, seconds: i64) -> metrics::DeploymentRecorded {
     }
 }
 
-async fn deployments(house: &House) -> pb::DeploymentsPart {
+async fn overview(house: &House) -> pb::ServiceOverview {
     let ask = pb::GetServiceOverviewRequest { name: "component:pay".into() };
     let answer = house.entities(&ann(), "GetServiceOverview").get_service_overview(ask).await.unwrap();
-    answer.into_inner().deployments.unwrap()
+    answer.into_inner()
+}
+
+async fn deployments(house: &House) -> pb::DeploymentsPart {
+    overview(house).await.deployments.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,7 +85,7 @@ async fn deployments_are_projected_whatever_their_order() {
         }
         tx.commit().await.unwrap();
         let shutdown = Shutdown::new();
-        let service = Service::new("metrics", metrics.db.clone());
+        let service = Service::new("metrics", metrics.db.clone()).add(PipelineServiceServer::new(Pipelines));
         let served = house.hub.serve(service, house.signer.verifier(), shutdown.clone());
         let until = tokio::time::Instant::now() + Duration::from_secs(30);
         let mut part = deployments(&house).await;
@@ -57,6 +100,11 @@ async fn deployments_are_projected_whatever_their_order() {
             part.current.iter().map(|d| (d.environment.as_str(), d.commit.as_str())).collect::<Vec<_>>(),
             [("production", "a")]
         );
+        let pipelines = overview(&house).await.pipelines.unwrap();
+        assert!(!pipelines.status.unwrap().unavailable);
+        let runs: Vec<_> =
+            pipelines.runs.iter().map(|r| (r.name.as_str(), r.pipeline.as_str(), r.outcome.as_str())).collect();
+        assert_eq!(runs, [("pipelineRuns/1", "ci", "SUCCEEDED")]);
         shutdown.begin();
         served.await.unwrap();
         house.close().await;

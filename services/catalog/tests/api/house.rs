@@ -71,7 +71,7 @@ impl House {
     }
 
     fn client(&self, caller: &Caller, method: &str) -> Client {
-        let assertion = self.signer.assert(caller, &["catalog"], method, None).unwrap();
+        let assertion = self.signer.assert(caller, &["catalog", "environment", "metrics"], method, None).unwrap();
         let outgoing = Outgoing { assertion: Some(assertion), ..Outgoing::default() };
         self.hub.peers("gateway").forwarding("catalog", outgoing, Instant::now() + Duration::from_secs(60))
     }
