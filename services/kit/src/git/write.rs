@@ -89,11 +89,11 @@ impl Repo {
         let needed = commit.expected.iter().collect::<Vec<_>>();
         let run = self.git(&["fast-import", "--quiet", "--done", "--date-format=raw"]).stdin(import_stream(commit)?);
         let sha = sha_line(&self.success_at(run, &needed).await?)?;
-        if let Some(expected) = &commit.expected {
-            if self.same_tree(&sha, expected).await? {
-                self.check_head(&commit.branch, Some(expected)).await?;
-                return Ok(Committed { sha: expected.clone(), changed: false });
-            }
+        if let Some(expected) = &commit.expected
+            && self.same_tree(&sha, expected).await?
+        {
+            self.check_head(&commit.branch, Some(expected)).await?;
+            return Ok(Committed { sha: expected.clone(), changed: false });
         }
         self.update_ref(&commit.branch, Some(&sha), commit.expected.as_ref()).await?;
         Ok(Committed { sha, changed: true })
