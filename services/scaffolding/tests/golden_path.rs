@@ -1,55 +1,19 @@
 //! The Go golden path as the service sees it: lint, parameters, rendering, lock (SCF-3, SCF-4, SCF-91, SCF-102, SCF-110).
-use std::path::Path;
+mod rendering;
 
 use serde_json::{Map, Value as Json, json};
 use slipway_scaffolding::model::files::{File, Files, digest, matches};
 use slipway_scaffolding::model::skeleton::{self, FetchTemplate};
 use slipway_scaffolding::model::template::{Class, Template};
-use slipway_scaffolding::model::{action, context, lint, lock, parameters, run::Run};
-
-fn read(dir: &Path, root: &Path, files: &mut Files) {
-    for entry in std::fs::read_dir(dir).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            read(&path, root, files);
-        } else {
-            let name = path.strip_prefix(root).expect("below").to_string_lossy().into_owned();
-            files.insert(name, File::plain(std::fs::read(&path).expect("a file")));
-        }
-    }
-}
-
-fn golden_path() -> Files {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden-paths/go-service");
-    let mut files = Files::new();
-    read(&root, &root, &mut files);
-    files
-}
+use slipway_scaffolding::model::{lint, lock, parameters};
 
 fn object(value: Json) -> Map<String, Json> {
     value.as_object().expect("an object").clone()
 }
 
-fn rendered(template: &Template, files: &Files, given: &Map<String, Json>) -> Files {
-    let checked = parameters::check(&template.pages, given);
-    assert_eq!(checked.violations, []);
-    let steps = Run::steps_of(template);
-    let scene = context::Scene {
-        template,
-        parameters: &checked.values,
-        run: "r",
-        initiator: "user:default/ann",
-        steps: &steps,
-    };
-    let input = context::input(&context::engine(&scene), &template.steps[0]).expect("the input renders");
-    let mut workspace = Files::new();
-    action::local("fetch:template", &input, template, files, &mut workspace).expect("renders").expect("is local");
-    workspace
-}
-
 #[test]
 fn it_passes_the_lint() {
-    let (template, findings) = lint::lint(&golden_path());
+    let (template, findings) = lint::lint(&rendering::golden_path());
     let bad: Vec<_> = findings.iter().filter(|f| f.is_error() || f.code != "PARAMETER_UNUSED").collect();
     assert!(bad.is_empty(), "{bad:#?}");
     let template = template.expect("publishable");
@@ -59,10 +23,11 @@ fn it_passes_the_lint() {
 
 #[test]
 fn every_parameter_set_renders_twice_to_equal_bytes_without_leftovers() {
-    let files = golden_path();
+    let files = rendering::golden_path();
     let template = Template::parse(&files).expect("parses");
     for (name, given) in &template.tests {
-        let (first, second) = (rendered(&template, &files, given), rendered(&template, &files, given));
+        let (first, second) =
+            (rendering::rendered(&template, &files, given), rendering::rendered(&template, &files, given));
         assert_eq!(digest(&first), digest(&second), "{name}");
         for (path, file) in first.iter().filter(|(p, _)| !matches(".github/workflows/*", p)) {
             let text = String::from_utf8_lossy(&file.content);
@@ -78,7 +43,7 @@ fn every_parameter_set_renders_twice_to_equal_bytes_without_leftovers() {
 
 #[test]
 fn every_mistake_is_told_at_once() {
-    let template = Template::parse(&golden_path()).expect("parses");
+    let template = Template::parse(&rendering::golden_path()).expect("parses");
     let given = object(
         json!({"name": "Bad_Name", "title": "", "owner": "payments", "tier": "gold", "description": "x", "nope": 1}),
     );
@@ -116,10 +81,10 @@ fn defaults_reach_nested_objects_and_chosen_branches() {
 
 #[test]
 fn the_lock_lists_every_delivered_file_once_per_line() {
-    let files = golden_path();
+    let files = rendering::golden_path();
     let template = Template::parse(&files).expect("parses");
     let (_, given) = &template.tests[0];
-    let workspace = rendered(&template, &files, given);
+    let workspace = rendering::rendered(&template, &files, given);
     let lineage = lock::Lineage {
         template: &template,
         digest: "d",
