@@ -15,7 +15,7 @@ use slipway_kit::{
     authz::Facts,
     clock::Clock,
     db::{Db, Tx},
-    error::{Error, Result, SERVICE_UNKNOWN},
+    error::{Error, Result, SERVICE_UNKNOWN, Violations},
     journal,
     mutation::{Begun, Mutation},
     page::Sealer,
@@ -83,7 +83,8 @@ impl App {
     }
 
     /// Facts of a service for a call: to a caller without a right to it, a service that does not exist is one that is not visible.
-    async fn service(&self, call: &Call, reference: &str, tier: &str) -> Result<ServiceFacts> {
+    /// Refuses entities that are no components; `field` is where the request names the service.
+    async fn service(&self, call: &Call, field: &str, reference: &str, tier: &str) -> Result<ServiceFacts> {
         match self.world.directory.service(reference).await {
             Ok(facts) => {
                 let owner = Some(facts.owner.as_str()).filter(|o| !o.is_empty());
@@ -93,6 +94,10 @@ impl App {
                     service_tier: Some(facts.tier.as_str()),
                     ..Facts::default()
                 })?;
+                let mut v = Violations::new();
+                let rule = format!("must be a component; {} has no environments", facts.reference);
+                v.check(facts.reference.starts_with("component:"), field, rule);
+                v.finish()?;
                 Ok(facts)
             }
             Err(error) if error.is(&SERVICE_UNKNOWN) => {

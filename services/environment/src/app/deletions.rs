@@ -45,14 +45,17 @@ impl App {
         let env = check(call, found, name)?;
         check_etag(&env, etag)?;
         let missing = env.tier.delete_confirmations();
-        let done = if env.retire.is_some() {
+        let mut done = if env.retire.is_some() {
             Deletion { env, token: String::new(), expire_us: None, missing: 0 }
         } else if missing == 0 {
             self.end(&mut mutation, call, env).await?
         } else {
             self.open(&mut mutation, call, env, missing).await?
         };
-        if !validate_only {
+        if validate_only {
+            // Nothing is opened, so that there is nothing to confirm with.
+            (done.token, done.expire_us) = (String::new(), None);
+        } else {
             let resource = done.env.name();
             mutation.commit(&done, Change { resource: &resource, uid: &done.env.uid, fields: &["state"] }).await?;
         }
@@ -91,7 +94,8 @@ impl App {
     pub async fn confirm(&self, call: &Call, name: &str, confirm_name: &str, token: &str) -> Result<Deletion> {
         let found = self.environment(call, name).await?;
         let mut v = Violations::new();
-        v.check(confirm_name == found.label_id, "confirm_name", format!("must be {}", found.label_id));
+        let echoed = confirm_name == found.label_id || confirm_name == found.name();
+        v.check(echoed, "confirm_name", format!("must be {}", found.label_id));
         v.finish()?;
         if !call.caller.principal.starts_with("user:") {
             return Err(Error::new(&NEEDS_PERSON, "a deletion is confirmed by people"));

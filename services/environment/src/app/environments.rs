@@ -18,7 +18,7 @@ use super::{
     App,
     changes::Beginning,
     check_etag,
-    previews::{RACES_MAX, check_images, first_spec},
+    previews::{RACES_MAX, check_image_names, check_images, first_spec},
 };
 use crate::{
     error::{BRANCH_UNKNOWN, CLUSTER_UNKNOWN, ENVIRONMENT_DELETING, NEEDS_PERSON, SCM_UNREACHABLE, TTL_TOO_LONG},
@@ -110,7 +110,7 @@ impl App {
     /// Creates an environment, or brings the living one under the same key to this spec.
     pub async fn create(&self, call: &Call, new: &NewEnvironment) -> Result<Environment> {
         let tier = new.tier.unwrap_or(Tier::Development);
-        let service = self.service(call, &new.service, tier.word()).await?;
+        let service = self.service(call, "environment.service", &new.service, tier.word()).await?;
         let kind = self.check_new(new, tier)?;
         if kind == Kind::Personal && !call.caller.principal.starts_with("user:") {
             return Err(Error::new(&NEEDS_PERSON, "a personal environment belongs to a person"));
@@ -140,6 +140,7 @@ impl App {
         let key = names::natural_key(&subject, &service.reference);
         let before = self.store.living(&self.store.db, &key).await?;
         let head = self.branch_head(source).await?;
+        check_image_names("environment.images", &new.images, &head)?;
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
             Begun::Replay(answer) => return Ok(answer),
             Begun::Fresh(mutation) => mutation,
@@ -232,13 +233,16 @@ impl App {
         v.check(kind != Kind::Branch || !new.branch.is_empty(), "environment.source.branch", "must be named");
         let branch = new.branch.is_empty() || slipway_kit::git::RefName::branch(&new.branch).is_ok();
         v.check(branch, "environment.source.branch", "must be a valid branch name, without refs/heads/");
+        check_images(&mut v, "environment.images", &new.images);
+        let ttl = new.ttl_us.map_or(Ok(()), |ttl| tier::check_ttl(tier, ttl));
         if !new.cluster.is_empty() && !self.platform.clusters.contains(&new.cluster) {
             let text = format!("there is no cluster {:?}", new.cluster);
-            return Err(Error::new(&CLUSTER_UNKNOWN, text).violation("environment.cluster", "must be configured"));
+            if v.is_empty() && ttl.is_ok() {
+                return Err(Error::new(&CLUSTER_UNKNOWN, text).violation("environment.cluster", "must be configured"));
+            }
+            v.add("environment.cluster", format!("CLUSTER_UNKNOWN: {text}"));
         }
-        let ttl = new.ttl_us.map_or(Ok(()), |ttl| tier::check_ttl(tier, ttl));
         finish(v, "environment.ttl", ttl)?;
-        check_images(&new.images)?;
         Ok(kind)
     }
 
@@ -292,7 +296,8 @@ impl App {
             return Err(Error::new(&ENVIRONMENT_DELETING, format!("{name} is being torn down")));
         }
         let before = env.clone();
-        env.expire_us = Some(self.now_us().saturating_add(ttl_us));
+        // Who asks for a longer life must not get a shorter one.
+        env.expire_us = env.expire_us.max(Some(self.now_us().saturating_add(ttl_us)));
         self.save(mutation.tx(), &before, &mut env).await?;
         mutation.commit(&env, Change { resource: &env.name(), uid: &env.uid, fields: &["expire_time"] }).await?;
         Ok(env)

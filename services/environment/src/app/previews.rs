@@ -18,6 +18,7 @@ use crate::{
         SERVICE_WITHOUT_REPOSITORY, STALE_COMMIT,
     },
     model::{
+        config,
         environment::{Environment, Kind, RetireReason, Source, Spec},
         names::{self, Subject},
         preview::{self, Head, Reading, Wish},
@@ -48,8 +49,10 @@ pub struct WantedPreview {
 impl App {
     /// Makes sure that the pull request has a preview of its head with these images.
     pub async fn ensure_preview(&self, call: &Call, wanted: &WantedPreview) -> Result<Environment> {
-        let service = self.service(call, &wanted.service, Tier::Development.word()).await?;
-        check_images(&wanted.images)?;
+        let service = self.service(call, "service", &wanted.service, Tier::Development.word()).await?;
+        let mut v = Violations::new();
+        check_images(&mut v, "images", &wanted.images);
+        v.finish()?;
         if let Some(answer) = self.replayed(call).await? {
             return Ok(answer);
         }
@@ -74,6 +77,7 @@ impl App {
         let key = names::natural_key(&subject, &service.reference);
         let before = self.store.living(&self.store.db, &key).await?;
         let head = head_of(self.world.sources.read(source).await, wanted)?;
+        check_image_names("images", &wanted.images, &head)?;
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
             Begun::Replay(answer) => return Ok(answer),
             Begun::Fresh(mutation) => mutation,
@@ -135,7 +139,7 @@ impl App {
         pull_request: i64,
         etag: &str,
     ) -> Result<Environment> {
-        let service = self.service(call, service, Tier::Development.word()).await?;
+        let service = self.service(call, "service", service, Tier::Development.word()).await?;
         let source = self.pull_source(&service, pull_request).await?;
         let key = names::natural_key(&pull_subject(&source), &service.reference);
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
@@ -180,11 +184,21 @@ impl App {
 }
 
 /// Every reference that is not pinned, at once.
-pub(super) fn check_images(images: &BTreeMap<String, String>) -> Result<()> {
-    let mut v = Violations::new();
+pub(super) fn check_images(v: &mut Violations, field: &str, images: &BTreeMap<String, String>) {
     for (name, reference) in images {
         let rule = "must be <repository>@sha256:<64 hex>; tags are never deployed";
-        v.check(values::pinned(reference).is_ok(), format!("images[{name}]"), rule);
+        v.check(values::pinned(reference).is_ok(), format!("{field}[{name:?}]"), rule);
+    }
+}
+
+/// Every image that the configuration of the commit does not declare; without a readable one, its fault is told by the condition.
+pub(super) fn check_image_names(field: &str, images: &BTreeMap<String, String>, head: &Head) -> Result<()> {
+    let Ok(config) = &head.config else { return Ok(()) };
+    let declared: Vec<&str> = config.images.iter().map(|image| image.name.as_str()).collect();
+    let mut v = Violations::new();
+    for name in images.keys() {
+        let rule = format!("is no image of this commit's {}; it declares {}", config::PATH, declared.join(", "));
+        v.check(declared.contains(&name.as_str()), format!("{field}[{name:?}]"), rule);
     }
     v.finish()
 }

@@ -103,16 +103,22 @@ impl Fake {
         });
         let reference = format!("component:default/{name}");
         state.components.insert(id.to_owned(), vec![reference.clone()]);
+        drop(state);
+        self.add_entity(&reference, &repository, owner);
+    }
+
+    /// Adds an entity of the catalog that has this repository.
+    pub fn add_entity(&self, reference: &str, repository: &str, owner: &str) {
         let facts = ServiceFacts {
-            reference: reference.clone(),
+            reference: reference.to_owned(),
             uid: slipway_kit::id::uuid4(),
             owner: owner.to_owned(),
             tier: "standard".to_owned(),
             scm: "local".to_owned(),
-            repository,
+            repository: repository.to_owned(),
             folder: String::new(),
         };
-        state.services.insert(reference, facts);
+        self.state().services.insert(reference.to_owned(), facts);
     }
 
     /// Sets what a pull request or branch is now.

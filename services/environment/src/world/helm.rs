@@ -129,8 +129,12 @@ fn is_starved(stderr: &str) -> bool {
 }
 
 /// Helm's message without paths of this machine.
+/// What helm adds that is of no use to who did not call it.
+const DEBUG_HINT: &str = "Use --debug flag to render out invalid YAML";
+
 fn readable(stderr: &str, dir: &WorkDir) -> String {
     let text = stderr.replace(&format!("{}/", dir.path().display()), "");
+    let text = text.replace(DEBUG_HINT, "");
     text.trim().chars().take(MESSAGE_CHARS_MAX).collect()
 }
 

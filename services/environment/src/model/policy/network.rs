@@ -39,6 +39,9 @@ fn host(path: &str, host: &str, rules: &Rules<'_>, faults: &mut Faults<'_>) {
 }
 
 fn route(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
+    let named = doc.pointer("/spec/hostnames").is_some_and(|names| !is_empty(names));
+    let rule = format!("must name {}; a route without a host name takes every host of the gateway", rules.host);
+    faults.check(named, "/spec/hostnames", rule);
     for (at, name) in items(doc, "/spec/hostnames") {
         host(&format!("/spec/hostnames/{at}"), name.as_str().unwrap_or_default(), rules, faults);
     }
@@ -109,9 +112,16 @@ fn network_policy(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
                     format!("{path}/ipBlock"),
                     "addresses are opened by the profile only",
                 );
-                let any = entry.get("namespaceSelector").is_some_and(is_empty);
-                faults.check(!any, format!("{path}/namespaceSelector"), "an empty selector means every namespace");
+                let open = entry.get("namespaceSelector").is_some_and(|selector| !names_some(selector));
+                let rule = "must name namespaces by matchLabels or the operator In; anything else means nearly every namespace";
+                faults.check(!open, format!("{path}/namespaceSelector"), rule);
             }
         }
     }
+}
+
+/// Whether a selector names what it means: without a label or an `In`, it takes all but a few.
+fn names_some(selector: &Value) -> bool {
+    let labels = selector.get("matchLabels").is_some_and(|labels| !is_empty(labels));
+    labels || items(selector, "/matchExpressions").any(|(_, e)| e.get("operator").and_then(Value::as_str) == Some("In"))
 }

@@ -100,12 +100,13 @@ fn reach_and_rights() -> Vec<Case> {
             object("gateway.networking.k8s.io/v1", "HTTPRoute", "spec: {hostnames: [evil.example]}"),
             "/spec/hostnames/0".into(),
         ),
+        (object("gateway.networking.k8s.io/v1", "HTTPRoute", "spec: {rules: []}"), "/spec/hostnames".into()),
         (object("networking.k8s.io/v1", "Ingress", "spec: {rules: [{http: {}}]}"), "/spec/rules/0/host".into()),
         (
             object(
                 "gateway.networking.k8s.io/v1",
                 "HTTPRoute",
-                "spec: {rules: [{filters: [{requestMirror: {backendRef: {name: x, namespace: other}}}]}]}",
+                "spec: {hostnames: [pr-1-shop.preview.localhost], rules: [{filters: [{requestMirror: {backendRef: {name: x, namespace: other}}}]}]}",
             ),
             "/spec/rules/0/filters/0/requestMirror/backendRef/namespace".into(),
         ),
@@ -115,6 +116,14 @@ fn reach_and_rights() -> Vec<Case> {
         ),
         (policy("{egress: [{}]}"), "/spec/egress/0/to".into()),
         (policy("{ingress: [{from: [{namespaceSelector: {}}]}]}"), "/spec/ingress/0/from/0/namespaceSelector".into()),
+        (
+            policy("{egress: [{to: [{namespaceSelector: {matchLabels: {}}}]}]}"),
+            "/spec/egress/0/to/0/namespaceSelector".into(),
+        ),
+        (
+            policy("{egress: [{to: [{namespaceSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}]}]}"),
+            "/spec/egress/0/to/0/namespaceSelector".into(),
+        ),
         (policy("{egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}"), "/spec/egress/0/to/0/ipBlock".into()),
         (role("{apiGroups: [''], resources: [secrets], verbs: [get]}"), "/rules/0/resources/0".into()),
         (role("{apiGroups: [''], resources: [pods], verbs: ['*']}"), "/rules/0/verbs/0".into()),
