@@ -27,6 +27,8 @@ use crate::{
 
 /// Most steps of one look; more would be a loop.
 const STEPS_MAX: usize = 40;
+/// How often it is looked whether what is bound exists by now.
+const SECRETS_EVERY: Duration = Duration::from_secs(10);
 /// Time one publication may take, checked against the lease before it starts.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Window in which endings are counted (ENV-42).
@@ -92,7 +94,7 @@ impl Reconciler {
             Action::Again => Ok(None),
             Action::Wait(us) => Ok(Some(Next::After(Duration::from_micros(us.max(1000).unsigned_abs())))),
             Action::Rest => Ok(Some(Next::Done)),
-            Action::Bind => self.bind(claim, env).await.map(|()| None),
+            Action::Bind => self.bind(claim, env).await,
             Action::Render => self.render(claim, env).await.map(|()| None),
             Action::Publish => self.publish(claim, env).await.map(|()| None),
             Action::Remove => self.remove(claim, env).await.map(|()| None),
@@ -110,12 +112,17 @@ impl Reconciler {
         tx.commit().await
     }
 
-    async fn bind(&self, claim: &Claim, mut env: Environment) -> Result<()> {
+    async fn bind(&self, claim: &Claim, mut env: Environment) -> Result<Option<Next>> {
         let before = env.clone();
-        match self.0.world.bindings.names(&env).await {
-            Ok(names) => {
-                step::bound(&mut env, names, self.0.now_us());
-                self.save(claim, &before, &mut env).await
+        match self.0.world.bindings.bound(&env).await {
+            Ok(bound) if !bound.missing.is_empty() => {
+                step::unbound(&mut env, &bound.missing, self.0.now_us());
+                self.save(claim, &before, &mut env).await?;
+                Ok(Some(Next::After(SECRETS_EVERY)))
+            }
+            Ok(bound) => {
+                step::bound(&mut env, bound.names, self.0.now_us());
+                self.save(claim, &before, &mut env).await.map(|()| None)
             }
             Err(error) => {
                 let text = "The secrets service does not answer; nothing is rendered without knowing what is bound.";

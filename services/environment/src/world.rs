@@ -160,8 +160,17 @@ pub trait Outputs: Send + Sync {
 /// Names of bound Secrets.
 #[async_trait]
 pub trait Bindings: Send + Sync {
-    /// Names of the Secrets that the environment's manifests refer to, sorted.
-    async fn names(&self, env: &Environment) -> Result<Vec<String>>;
+    /// The Secrets that the environment's manifests refer to, and what they lack.
+    async fn bound(&self, env: &Environment) -> Result<Bound>;
+}
+
+/// What is bound to an environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// Names of the Secrets, sorted.
+    pub names: Vec<String>,
+    /// Each secret and key that is bound and does not exist; never a value.
+    pub missing: Vec<String>,
 }
 
 /// A service as the catalog knows it.

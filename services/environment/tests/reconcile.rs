@@ -214,6 +214,25 @@ async fn a_new_binding_is_a_new_generation() {
 }
 
 #[tokio::test]
+async fn nothing_is_published_before_what_is_bound_exists() {
+    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let (fake, app, _) = shop(&scratch).await;
+    fake.set(REPOSITORY, "7", open(1));
+    fake.state().secret_names = vec!["db".to_owned()];
+    fake.state().secrets_missing = vec!["secrets/payments-h4vyy/development has no key DSN".to_owned()];
+    app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 1)).await.unwrap();
+    run(&app).await;
+    let env = living(&scratch).await.unwrap();
+    assert_eq!(env.state(), State::Provisioning);
+    let told = env.status.conditions.get(Aspect::SecretsReady).unwrap();
+    assert!(told.reason == "SECRET_MISSING" && told.message.contains("no key DSN"), "{told:?}");
+    fake.state().secrets_missing.clear();
+    wake(&scratch, 7).await;
+    run(&app).await;
+    assert_eq!(living(&scratch).await.unwrap().state(), State::Published);
+}
+
+#[tokio::test]
 async fn a_service_the_catalog_does_not_know_yet_is_looked_at_again() {
     let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
     let (fake, app, _) = shop(&scratch).await;

@@ -99,9 +99,13 @@ impl App {
     /// The facts of a service by its reference, once the caller may do what it calls for in this tier.
     async fn entitled(&self, call: &Call, reference: &str, tier: Tier) -> Result<Facts> {
         let told = self.directory.resolve(call, reference).await?;
-        let unknown =
-            || Error::new(&SERVICE_UNKNOWN, "the catalog knows no such service").resource("service", reference);
-        let facts = told.ok_or_else(unknown)?;
+        let Some(facts) = told else {
+            // What does not exist belongs to nobody: only who may without a team learns that it is missing.
+            call.check(&authz::Facts { environment_tier: Some(tier.word()), ..authz::Facts::default() })?;
+            return Err(
+                Error::new(&SERVICE_UNKNOWN, "the catalog knows no such service").resource("service", reference)
+            );
+        };
         call.check(&decisive(&facts, tier))?;
         Ok(facts)
     }

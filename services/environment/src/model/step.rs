@@ -239,6 +239,13 @@ pub fn bound(env: &mut Environment, names: Vec<String>, now_us: i64) {
     env.status.secret_names = names;
 }
 
+/// Something is bound that does not exist: no workload changes before it does (SEC-44).
+pub fn unbound(env: &mut Environment, missing: &[String], now_us: i64) {
+    let at = env.at(now_us);
+    let text = format!("Put what is bound, or make it optional: {}.", missing.join("; "));
+    env.status.conditions.set(Aspect::SecretsReady, Verdict::False, "SECRET_MISSING", text, at);
+}
+
 /// Something this generation needs gave no answer; it is tried again.
 pub fn unavailable(env: &mut Environment, aspect: Aspect, reason: &str, message: &str, now_us: i64) {
     let at = env.at(now_us);

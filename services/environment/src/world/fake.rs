@@ -12,7 +12,7 @@ use serde_json::json;
 use slipway_kit::error::{DEPENDENCY_UNAVAILABLE, Error, Result, SERVICE_UNKNOWN};
 
 use super::{
-    Bindings, Directory, Fault, Job, Landed, Output, Outputs, Renderer, Repository, ServiceFacts, Sources, World,
+    Bindings, Bound, Directory, Fault, Job, Landed, Output, Outputs, Renderer, Repository, ServiceFacts, Sources, World,
 };
 use crate::{
     error::SUPERSEDED,
@@ -51,6 +51,8 @@ pub struct State {
     pub services: BTreeMap<String, ServiceFacts>,
     /// Names of bound Secrets.
     pub secret_names: Vec<String>,
+    /// What is bound and does not exist.
+    pub secrets_missing: Vec<String>,
     /// What the renderer answers instead of documents.
     pub fault: Option<Fault>,
     /// Folders of the GitOps repository.
@@ -242,8 +244,8 @@ impl Outputs for Fake {
 
 #[async_trait]
 impl Bindings for Fake {
-    async fn names(&self, _: &Environment) -> Result<Vec<String>> {
-        self.effect(|state| Ok(state.secret_names.clone()))
+    async fn bound(&self, _: &Environment) -> Result<Bound> {
+        self.effect(|state| Ok(Bound { names: state.secret_names.clone(), missing: state.secrets_missing.clone() }))
     }
 }
 

@@ -9,10 +9,10 @@ use slipway_kit::{
     serve::Peers,
 };
 use slipway_proto::secrets::v1::{
-    ResolveEnvironmentBindingsRequest, secret_binding_service_client::SecretBindingServiceClient,
+    ResolveEnvironmentBindingsRequest, SecretBindingState, secret_binding_service_client::SecretBindingServiceClient,
 };
 
-use super::Bindings;
+use super::{Bindings, Bound};
 use crate::{model::environment::Environment, wire};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ pub struct SecretBindings(pub Peers);
 
 #[async_trait]
 impl Bindings for SecretBindings {
-    async fn names(&self, env: &Environment) -> Result<Vec<String>> {
+    async fn bound(&self, env: &Environment) -> Result<Bound> {
         let mut client = SecretBindingServiceClient::new(self.0.as_service("secrets", TIMEOUT));
         let request = ResolveEnvironmentBindingsRequest {
             service_uid: env.service_uid.clone(),
@@ -31,9 +31,15 @@ impl Bindings for SecretBindings {
             fork: env.spec.source.fork,
         };
         let found = client.resolve_environment_bindings(request).await.map_err(error_from)?.into_inner();
-        let mut names: Vec<String> = found.secret_bindings.into_iter().map(|b| b.secret_name).collect();
-        names.sort();
-        names.dedup();
-        Ok(names)
+        let mut bound = Bound::default();
+        for binding in found.secret_bindings {
+            if binding.state() == SecretBindingState::NotReady {
+                bound.missing.extend(binding.missing);
+            }
+            bound.names.push(binding.secret_name);
+        }
+        bound.names.sort();
+        bound.names.dedup();
+        Ok(bound)
     }
 }

@@ -38,7 +38,11 @@ async fn production_is_for_maintainers() {
 async fn broken_requests_name_every_field() {
     let rig = Rig::start().await;
     let unknown = secret("component:default/nothing", Tier::Staging, &[("A", "x")]);
-    refused(rig.put(&developer(), unknown).await, "SERVICE_UNKNOWN");
+    // A service that does not exist reads like one of another team.
+    let absent = refused(rig.put(&developer(), unknown).await, "PERMISSION_DENIED");
+    let foreign =
+        refused(rig.put(&stranger(), secret(PAYMENTS, Tier::Staging, &[("A", "x")])).await, "PERMISSION_DENIED");
+    assert_eq!((absent.message(), absent.details()), (foreign.message(), foreign.details()));
     let mut bad = pb::PutSecretRequest { secret: Some(pb::Secret::default()), ..Default::default() };
     bad.request_id = "not a uuid".to_owned();
     let status = refused(rig.put(&developer(), bad).await, "INVALID_FIELD");
