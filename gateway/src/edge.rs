@@ -18,6 +18,7 @@ use std::{convert::Infallible, sync::Arc, task::Poll};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http_body_util::{BodyStream, StreamBody};
 use slipway_kit::{
     audit::Recorder,
     caller::Signer,
@@ -77,8 +78,10 @@ impl Edge {
         match Kind::of(request.headers()) {
             Kind::Grpc => self.grpc(request).await,
             Kind::Web => {
-                let inner = tower::service_fn(move |request| {
+                let inner = tower::service_fn(move |request: Request<Body>| {
                     let edge = self.clone();
+                    // Text in base64 is longer than what it decodes to, so its size is not the message's.
+                    let request = request.map(|body| Body::new(StreamBody::new(BodyStream::new(body))));
                     async move { Ok::<_, Infallible>(edge.grpc(request).await) }
                 });
                 let web = tower::Layer::layer(&tonic_web::GrpcWebLayer::new(), inner);

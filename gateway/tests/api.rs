@@ -196,6 +196,14 @@ async fn tokens_are_made_limited_listed_and_revoked() {
     assert_eq!(client.list_entities(listing).await.unwrap_err().code(), Code::PermissionDenied);
     let wide = tokens.create_token(bearer(&narrow, new_token(&["*"]))).await.unwrap_err();
     assert_eq!(reason(&wide), "TOKEN_SCOPE_TOO_WIDE");
+    let mut vain = new_token(&["entities.gte", "nothing.*", "entities.*", "settings.update"]);
+    vain.token.as_mut().unwrap().scopes[2].resource = "payments".into();
+    let vain = tokens.create_token(platform.signed(vain)).await.unwrap_err();
+    assert_eq!(reason(&vain), "INVALID_FIELD");
+    assert_eq!(
+        vain.message(),
+        "invalid: token.scopes[0].permission, token.scopes[1].permission, token.scopes[2].resource"
+    );
     tokens.create_token(bearer(&narrow, new_token(&["entities.get"]))).await.unwrap();
 
     let who = tokens.who_am_i(platform.signed(pb::WhoAmIRequest {})).await.unwrap().into_inner();

@@ -142,6 +142,22 @@ async fn loose_requests_are_refused() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_named_field_by_field() {
+    let platform = Platform::start().await;
+    let fields = |answer: &Value| {
+        let violations = answer["details"].as_array().unwrap().iter().find_map(|d| d["fieldViolations"].as_array());
+        let names = violations.into_iter().flatten().map(|v| v["field"].as_str().unwrap().to_owned());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
+    };
+    let (code, answer) = get(&platform, "/v1/entities?pageSize=abc&total=EXACT&filter=a").await;
+    assert_eq!((code, fields(&answer).as_str()), (400, "page_size total"), "{answer}");
+    let body = r#"{"token":{"displayName":5,"scopes":[{"permission":"*"},{"permision":"*"}]},"ttl":"soon","x":1}"#;
+    let (code, answer) = send(&platform, "POST", "/v1/tokens", body).await;
+    let expected = "token.display_name token.scopes[1].permision ttl x";
+    assert_eq!((code, fields(&answer).as_str()), (400, expected), "{answer}");
+}
+
+#[tokio::test]
 async fn the_openapi_document_names_every_unary_rpc_and_no_internal_one() {
     let platform = Platform::start().await;
     let document: Value = reqwest::get(platform.url("/openapi.json")).await.unwrap().json().await.unwrap();

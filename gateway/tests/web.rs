@@ -201,6 +201,12 @@ async fn grpc_web_gets_its_trailers_in_the_body_over_http_1() {
     let body = answer.bytes().await.unwrap();
     assert_eq!(body[0], 0, "a message first");
     assert!(String::from_utf8_lossy(&body).contains("grpc-status:0"));
+    let text = reqwest::Client::builder().http1_only().build().unwrap();
+    let text = text.post(platform.url("/slipway.access.v1.TokenService/WhoAmI")).bearer_auth(&platform.token);
+    let text = text.header("content-type", "application/grpc-web-text").header("accept", "application/grpc-web-text");
+    let text = text.body("AAAAAAA=").send().await.unwrap();
+    assert_eq!((text.status().as_u16(), text.headers().get("grpc-status")), (200, None), "base64 as well");
+    assert!(text.text().await.unwrap().starts_with("AAAA"), "a message first");
     let refused = send("a.b.c".into()).await.unwrap();
     let header = refused.headers().get("grpc-status").map(|v| v.to_str().unwrap().to_owned());
     let body = refused.bytes().await.unwrap();

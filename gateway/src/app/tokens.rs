@@ -5,10 +5,10 @@
 use rand::Rng as _;
 use slipway_kit::{
     audit,
-    authz::{Facts, Visible},
+    authz::{self, Facts, Visible},
     caller::Scope,
     clock::Clock,
-    error::{ETAG_MISMATCH, Error, NOT_FOUND, Result},
+    error::{ETAG_MISMATCH, Error, NOT_FOUND, Result, Violations},
     id,
     mutation::{Begun, Mutation},
     serve::Call,
@@ -60,10 +60,11 @@ impl Tokens {
     /// Makes a token for the caller, or for another user if the caller administers the platform.
     ///
     /// # Errors
-    /// PERMISSION_DENIED for another user's, TOKEN_SCOPE_TOO_WIDE, and RESPONSE_NOT_REPLAYABLE for a repeat.
+    /// PERMISSION_DENIED for another user's, INVALID_FIELD for scopes that mean nothing, TOKEN_SCOPE_TOO_WIDE, and RESPONSE_NOT_REPLAYABLE for a repeat.
     pub async fn create(&self, call: &Call, new: NewToken) -> Result<(Token, PlainToken)> {
         let owner = new.owner.as_deref().unwrap_or(&call.caller.principal).to_owned();
         call.check(&Facts { subject: Some(&owner), ..Facts::default() })?;
+        check_scopes(&new.scopes)?;
         if !scopes_within(&new.scopes, call.caller.scopes.as_deref()) {
             return Err(Error::new(&TOKEN_SCOPE_TOO_WIDE, "a token cannot make a token with more rights than its own"));
         }
@@ -164,4 +165,41 @@ pub fn described(
         revoked_us: 0,
         last_use_us: 0,
     }
+}
+
+/// Permission that no RPC has of its own, asked for when a location gets flags of the platform.
+const SETTINGS: &str = "settings.update";
+
+/// Refuses scopes that could never allow anything: a misspelt one would only show when the token is used.
+fn check_scopes(scopes: &[Scope]) -> Result<()> {
+    let mut faults = Violations::new();
+    for (at, scope) in scopes.iter().enumerate() {
+        let known = permission_exists(&scope.permission);
+        faults.check(
+            known,
+            format!("token.scopes[{at}].permission"),
+            "is no permission of any RPC; see the rules in the contract",
+        );
+        let placed = matches!(scope.resource.as_str(), "" | "*") || is_group(&scope.resource);
+        faults.check(
+            placed,
+            format!("token.scopes[{at}].resource"),
+            "must be a group, as `group:default/payments`, or empty for all",
+        );
+    }
+    faults.finish()
+}
+
+fn permission_exists(permission: &str) -> bool {
+    let mut known = authz::rules().filter(|r| !r.is_internal()).map(|r| r.permission.as_str()).chain([SETTINGS]);
+    match permission.strip_suffix(".*") {
+        Some(noun) => known.any(|p| p.split_once('.').is_some_and(|(n, _)| n == noun)),
+        None => permission == "*" || known.any(|p| p == permission),
+    }
+}
+
+fn is_group(text: &str) -> bool {
+    let part =
+        |p: &str| !p.is_empty() && p.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c));
+    text.strip_prefix("group:").and_then(|rest| rest.split_once('/')).is_some_and(|(n, g)| part(n) && part(g))
 }

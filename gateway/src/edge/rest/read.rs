@@ -26,6 +26,8 @@ use crate::{
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Deepest JSON body.
 const DEPTH_MAX: usize = 100;
+/// Most faults of a body or query that are named.
+const FAULTS_MAX: usize = 50;
 /// Most parameters in a query.
 const PARAMETERS_MAX: usize = 200;
 
@@ -74,9 +76,52 @@ pub(super) fn message(
     for (name, text) in bound {
         put_bound(input, &mut document, name, text)?;
     }
+    decode(input, Value::Object(document.clone())).map_err(|error| faults(input, &document, &error))
+}
+
+fn decode(of: &MessageDescriptor, value: Value) -> std::result::Result<DynamicMessage, serde_json::Error> {
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    DynamicMessage::deserialize_with_options(input.clone(), Value::Object(document), &options)
-        .map_err(|error| unreadable(error.to_string()))
+    DynamicMessage::deserialize_with_options(of.clone(), value, &options)
+}
+
+/// Every field that is not the JSON form of its type, by trying each alone: the decoder itself stops at the first and names none.
+fn faults(input: &MessageDescriptor, document: &Map<String, Value>, whole: &serde_json::Error) -> Error {
+    let mut found = Vec::new();
+    find_faults(input, document, "", &mut found);
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    let error = match names.as_slice() {
+        [] => unreadable(whole.to_string()),
+        names => unreadable(format!("unreadable: {}", names.join(", "))),
+    };
+    found.into_iter().fold(error, |error, (name, rule)| error.violation(name, rule))
+}
+
+fn find_faults(of: &MessageDescriptor, object: &Map<String, Value>, at: &str, found: &mut Vec<(String, String)>) {
+    for (key, value) in object {
+        if found.len() >= FAULTS_MAX {
+            return;
+        }
+        let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+        let Err(error) = decode(of, alone) else { continue };
+        let field = of.get_field_by_json_name(key).or_else(|| of.get_field_by_name(key));
+        let name = format!("{at}{}", field.as_ref().map_or(key.as_str(), FieldDescriptor::name));
+        let before = found.len();
+        if let Some(Kind::Message(inner)) = field.map(|f| f.kind()) {
+            match value {
+                Value::Object(inside) => find_faults(&inner, inside, &format!("{name}."), found),
+                Value::Array(list) => {
+                    for (i, inside) in list.iter().enumerate() {
+                        let Value::Object(inside) = inside else { continue };
+                        find_faults(&inner, inside, &format!("{name}[{i}]."), found);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if found.len() == before {
+            found.push((name, error.to_string()));
+        }
+    }
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>> {
