@@ -52,6 +52,17 @@ pub struct Registered {
     pub problems: Vec<String>,
 }
 
+/// Whether the catalog serves an entity, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// It does not.
+    No,
+    /// From the location asked about.
+    Here,
+    /// From another location, whose target this is: the name is somebody else's.
+    Elsewhere(String),
+}
+
 /// The source provider.
 #[async_trait]
 pub trait Forge: Send + Sync + 'static {
@@ -74,6 +85,6 @@ pub trait Siblings: Send + Sync + 'static {
     async fn rights(&self, who: &Initiator) -> Result<Caller>;
     /// Registers a location for the initiator.
     async fn register(&self, who: &Initiator, registration: &Registration) -> Result<Registered>;
-    /// Whether the catalog serves an entity.
-    async fn serves(&self, who: &Initiator, entity_ref: &str) -> Result<bool>;
+    /// Whether the catalog serves an entity from the location with this target.
+    async fn serves(&self, who: &Initiator, entity_ref: &str, target: &str) -> Result<Served>;
 }

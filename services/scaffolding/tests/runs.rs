@@ -319,3 +319,17 @@ async fn a_waiting_caller_is_woken_when_the_run_ends() {
         bench.app.wait_run(&call(&ann(), GET), &soon.name(), Some(Duration::from_millis(50))).await.expect("answered");
     assert_eq!(run.state, RunState::Pending);
 }
+
+#[tokio::test]
+async fn a_name_that_another_location_declared_first_fails_the_run() {
+    for scratch in scratch::each(&MIGRATIONS).await {
+        let bench = Bench::new(&scratch.db, world()).await;
+        let (entity, first) = ("component:default/payments", "scm://local/services/first");
+        bench.world.state().taken.insert(entity.to_owned(), first.to_owned());
+        let made = bench.app.create_run(&call(&ann(), CREATE), golden()).await.expect("created");
+        let run = finish(&bench, &made.uid).await;
+        let error = run.error.expect("failed");
+        assert_eq!((run.state, error.reason.as_str()), (RunState::Failed, "CATALOG_REFUSED"));
+        assert!(error.message.contains(first), "{}", error.message);
+    }
+}

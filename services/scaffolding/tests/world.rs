@@ -20,7 +20,7 @@ use slipway_proto::{
 };
 use slipway_scaffolding::{
     store::MIGRATIONS,
-    world::{Initiator, PeerSiblings, Registration, Siblings as _},
+    world::{Initiator, PeerSiblings, Registration, Served, Siblings as _},
 };
 use std::{
     pin::Pin,
@@ -28,6 +28,9 @@ use std::{
 };
 use support::developer;
 use tonic::{Request, Response, Status};
+
+/// Where the catalog has its entity from.
+const LOCATION: &str = "locations/00000000-0000-7000-8000-000000000002";
 
 struct Gateway {
     signer: Arc<Signer>,
@@ -68,7 +71,12 @@ impl EntityService for Catalog {
     ) -> Result<Response<catalog::Entity>, Status> {
         let (_, request) = accept(request)?;
         let known = request.name == "component:default/payments" && !self.0.lock().expect("unpoisoned").is_empty();
-        let entity = catalog::Entity { state: catalog::EntityState::Active.into(), ..catalog::Entity::default() };
+        let provenance = catalog::Provenance { location: LOCATION.to_owned(), ..catalog::Provenance::default() };
+        let entity = catalog::Entity {
+            state: catalog::EntityState::Active.into(),
+            provenance: Some(provenance),
+            ..catalog::Entity::default()
+        };
         if known { Ok(Response::new(entity)) } else { Err(absent()) }
     }
 
@@ -118,9 +126,12 @@ impl LocationService for Catalog {
 
     async fn get_location(
         &self,
-        _: Request<catalog::GetLocationRequest>,
+        request: Request<catalog::GetLocationRequest>,
     ) -> Result<Response<catalog::Location>, Status> {
-        Err(absent())
+        let (_, request) = accept(request)?;
+        let target = "scm://local/services/payments".to_owned();
+        let location = catalog::Location { target, ..catalog::Location::default() };
+        if request.name == LOCATION { Ok(Response::new(location)) } else { Err(absent()) }
     }
 
     async fn list_locations(
@@ -164,7 +175,8 @@ async fn siblings_are_called_with_the_initiators_present_rights() {
     assert_eq!(siblings.rights(&who).await.expect("known"), ann);
     let gone = Initiator { principal: "user:default/bob".to_owned(), credential: String::new() };
     assert!(siblings.rights(&gone).await.is_err());
-    assert!(!siblings.serves(&who, "component:default/payments").await.expect("answers"));
+    let (entity, here) = ("component:default/payments", "scm://local/services/payments");
+    assert_eq!(siblings.serves(&who, entity, here).await.expect("answers"), Served::No);
     let registration = Registration {
         target: "scm://local/services/payments".to_owned(),
         path: "catalog-info.yaml".to_owned(),
@@ -174,6 +186,8 @@ async fn siblings_are_called_with_the_initiators_present_rights() {
     let registered = siblings.register(&who, &registration).await.expect("registered");
     assert_eq!(registered.location, "locations/1");
     assert_eq!(*seen.lock().expect("unpoisoned"), [(ann.principal, registration.request_id, registration.target)]);
-    assert!(siblings.serves(&who, "component:default/payments").await.expect("answers"));
+    assert_eq!(siblings.serves(&who, entity, here).await.expect("answers"), Served::Here);
+    let elsewhere = Served::Elsewhere(here.to_owned());
+    assert_eq!(siblings.serves(&who, entity, "scm://local/services/other").await.expect("answers"), elsewhere);
     shutdown.begin();
 }

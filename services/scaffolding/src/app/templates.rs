@@ -205,9 +205,13 @@ fn changed(row: Option<TemplateRow>, template: &Template, new: &Revision) -> Tem
 
 pub(super) fn refused(findings: &[Finding]) -> Error {
     let errors: Vec<&Finding> = findings.iter().filter(|f| f.is_error()).collect();
-    let error = Error::new(&TEMPLATE_INVALID, format!("the template breaks {} rules", errors.len()));
+    let error = Error::new(&TEMPLATE_INVALID, format!("the template breaks {}", counted(errors.len())));
     errors.into_iter().take(FINDINGS_MAX).fold(error, |error, f| {
         let place = if f.line > 0 { format!("{}:{}:{}", f.path, f.line, f.column) } else { f.path.clone() };
         error.violation(format!("files[{place}]"), format!("{}: {}", f.code, f.message))
     })
+}
+
+fn counted(rules: usize) -> String {
+    if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") }
 }

@@ -210,8 +210,17 @@ fn told(error: &jsonschema::ValidationError<'_>) -> Vec<(String, String)> {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             unexpected.iter().map(|name| at(name, "is not a parameter of this template")).collect()
         }
+        ValidationErrorKind::Enum { options } => {
+            vec![violation(&path, &cut(&format!("{} is none of {}", error.instance(), choices(options))))]
+        }
         _ => vec![violation(&path, &cut(&error.to_string()))],
     }
+}
+
+/// Every value a parameter may take, as written in JSON.
+fn choices(options: &Json) -> String {
+    let values = options.as_array().into_iter().flatten().map(Json::to_string);
+    values.collect::<Vec<_>>().join(", ")
 }
 
 fn violation(path: &[&str], rule: &str) -> (String, String) {
@@ -245,4 +254,19 @@ pub fn walk(schema: &Map<String, Json>, pointer: &str) -> Vec<(String, Map<Strin
         all.for_each(|(name, s)| inner(format!("{pointer}/{key}/{name}"), s));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_wrong_choice_names_every_right_one() {
+        let schema = json!({"properties": {"size": {"enum": ["a", "b", "c", "d", "e"]}}});
+        let validator = compile_any(&schema).unwrap();
+        let told: Vec<_> = validator.iter_errors(&json!({"size": "x"})).flat_map(|e| told(&e)).collect();
+        let rule = r#"/size: "x" is none of "a", "b", "c", "d", "e""#.to_owned();
+        assert_eq!(told, [("parameters.size".to_owned(), rule)]);
+    }
 }

@@ -25,7 +25,7 @@ use crate::{
         templating::{Code, Stop},
     },
     store::{Effect, Tree},
-    world::{Initiator, Registration},
+    world::{Initiator, Registration, Served},
 };
 
 /// How often the catalog is asked within one attempt whether it serves the entity.
@@ -132,7 +132,8 @@ impl Reconciler {
             "catalog:register" => {
                 let (target, path) = location(&input(&act.input)?)?;
                 let entity_ref = self.entity_at(run, &path).await?;
-                let stands = !entity_ref.is_empty() && self.siblings.serves(&initiator(run), &entity_ref).await?;
+                let stands = !entity_ref.is_empty()
+                    && self.siblings.serves(&initiator(run), &entity_ref, &target).await? == Served::Here;
                 Ok(stands.then(|| registration_done(&target, &path, &entity_ref, "")))
             }
             _ => Ok(None),
@@ -263,8 +264,14 @@ impl Reconciler {
             return Ok(done);
         }
         for look in 0..LOOKS {
-            if self.siblings.serves(&who, &entity_ref).await? {
-                return Ok(done);
+            match self.siblings.serves(&who, &entity_ref, &target).await? {
+                Served::Here => return Ok(done),
+                Served::Elsewhere(first) => {
+                    let text =
+                        format!("{entity_ref} is served from {first}, which declared it first; take another name");
+                    return Err(Error::new(&CATALOG_REFUSED, text).into());
+                }
+                Served::No => {}
             }
             if !registered.problems.is_empty() {
                 let text = format!("the catalog does not serve {entity_ref}: {}", registered.problems.join("; "));

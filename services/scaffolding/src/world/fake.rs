@@ -13,7 +13,7 @@ use slipway_kit::{
 };
 use tokio::sync::Notify;
 
-use super::{Forge, Found, Initiator, Registered, Registration, Siblings};
+use super::{Forge, Found, Initiator, Registered, Registration, Served, Siblings};
 
 /// A world in memory.
 #[derive(Default)]
@@ -33,6 +33,8 @@ pub struct State {
     pub message: String,
     /// Registrations by request id, and how often each arrived.
     pub registrations: BTreeMap<String, (Registration, usize)>,
+    /// Entities that another location declared first, with its target.
+    pub taken: BTreeMap<String, String>,
     /// Groups that exist.
     pub groups: BTreeSet<String>,
     /// Callers by principal, with their present rights.
@@ -142,8 +144,13 @@ impl Siblings for Fake {
         Ok(Registered { location: "locations/1".to_owned(), problems: Vec::new() })
     }
 
-    async fn serves(&self, _: &Initiator, _: &str) -> Result<bool> {
+    async fn serves(&self, _: &Initiator, entity_ref: &str, target: &str) -> Result<Served> {
         self.before().await?;
-        Ok(!self.state().registrations.is_empty())
+        let state = self.state();
+        if let Some(taken) = state.taken.get(entity_ref) {
+            return Ok(Served::Elsewhere(taken.clone()));
+        }
+        let here = state.registrations.values().any(|(r, _)| r.target == target);
+        Ok(if here { Served::Here } else { Served::No })
     }
 }

@@ -10,12 +10,12 @@ use slipway_kit::{
 use slipway_proto::{
     access::v1::{IssueAssertionRequest, delegation_service_client::DelegationServiceClient},
     catalog::v1::{
-        EntityState, GetEntityRequest, Location, LocationType, RegisterLocationRequest, Severity,
+        EntityState, GetEntityRequest, GetLocationRequest, Location, LocationType, RegisterLocationRequest, Severity,
         entity_service_client::EntityServiceClient, location_service_client::LocationServiceClient,
     },
 };
 
-use super::{Initiator, Registered, Registration, Siblings};
+use super::{Initiator, Registered, Registration, Served, Siblings};
 
 /// Time of one call to a sibling.
 const TIMEOUT: Duration = Duration::from_secs(6);
@@ -98,10 +98,17 @@ impl Siblings for PeerSiblings {
         Ok(Registered { location: location.name, problems })
     }
 
-    async fn serves(&self, who: &Initiator, entity_ref: &str) -> Result<bool> {
+    async fn serves(&self, who: &Initiator, entity_ref: &str, target: &str) -> Result<Served> {
         let client = self.peers.delegated("catalog", &who.principal, &who.credential, TIMEOUT).await?;
         let request = GetEntityRequest { name: entity_ref.to_owned(), ..GetEntityRequest::default() };
-        let entity = found(EntityServiceClient::new(client).get_entity(request).await)?;
-        Ok(entity.is_some_and(|e| e.state() == EntityState::Active))
+        let entity = found(EntityServiceClient::new(client.clone()).get_entity(request).await)?;
+        let Some(entity) = entity.filter(|e| e.state() == EntityState::Active) else { return Ok(Served::No) };
+        let request = GetLocationRequest { name: entity.provenance.unwrap_or_default().location };
+        let location = found(LocationServiceClient::new(client).get_location(request).await)?;
+        Ok(match location {
+            None => Served::No,
+            Some(location) if location.target == target => Served::Here,
+            Some(location) => Served::Elsewhere(location.target),
+        })
     }
 }
