@@ -1,7 +1,7 @@
 //! The data directory: where everything of one embedded platform lies, and that only one process uses it.
 //!
 //! Owns the names below the directory, the secret of the local webhook endpoint and the note that says where the platform listens.
-//! Refuses a directory that another process uses, and files that others may read.
+//! Refuses a directory that another process uses or that is somebody else's, and files that others may read.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -15,6 +15,9 @@ use anyhow::{Context as _, Result, bail};
 pub const SCM: &str = "local";
 /// Bytes of the webhook secret (SAFE-27 asks for 32 at least).
 const SECRET_BYTES: usize = 32;
+
+/// Directories of a data directory.
+const PARTS: [&str; 5] = ["databases", "keys", "scm", "gitops", "files"];
 
 /// One data directory.
 #[derive(Clone, Debug)]
@@ -30,11 +33,14 @@ pub struct Lock {
 impl Layout {
     /// The directory, made if missing and open to its owner alone.
     pub fn open(root: &Path) -> Result<Self> {
+        if is_foreign(root) {
+            bail!("{} holds other things: name an empty directory, or one of slipway's, with --data", root.display());
+        }
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(root).with_context(|| format!("cannot create the data directory {}", root.display()))?;
         let root = root.canonicalize().with_context(|| format!("cannot open {}", root.display()))?;
-        for part in ["databases", "keys", "scm", "gitops", "files"] {
+        for part in PARTS {
             builder.create(root.join(part))?;
         }
         Ok(Self { root })
@@ -107,6 +113,12 @@ impl Layout {
     }
 }
 
+/// Whether a directory has entries and none of ours: then it is somebody's home or sources, and no place for keys.
+fn is_foreign(root: &Path) -> bool {
+    let is_empty = fs::read_dir(root).map_or(true, |mut entries| entries.next().is_none());
+    !is_empty && !PARTS.iter().any(|part| root.join(part).is_dir())
+}
+
 /// Writes the whole file or nothing, readable by its owner alone.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let draft = path.with_extension("draft");
@@ -140,5 +152,15 @@ mod tests {
         assert_eq!(layout.address(), None);
         layout.write_address("127.0.0.1:7070".parse().unwrap()).unwrap();
         assert_eq!(layout.address(), Some("127.0.0.1:7070".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_directory_of_something_else_is_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("Cargo.toml"), "").unwrap();
+        assert!(Layout::open(home.path()).unwrap_err().to_string().contains("holds other things"));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing was made in it");
+        Layout::open(&home.path().join("data")).unwrap();
+        Layout::open(&home.path().join("data")).unwrap();
     }
 }

@@ -32,12 +32,17 @@ pub async fn run(up: Up) -> Result<()> {
         Some(token) => println!("  token:   {token}"),
         None => println!("  token:   the first token is in use already; `TokenService/CreateToken` makes more"),
     }
-    if up.example {
-        example::load(&platform).await?;
-    }
-    print_calls(&platform);
-    println!("ready");
+    let serve = async {
+        if up.example {
+            example::load(&platform).await?;
+        }
+        print_calls(&platform);
+        println!("ready");
+        std::future::pending::<Result<()>>().await
+    };
+    // The example takes seconds, and longer where something is missing; a signal ends the platform in order all the same.
     tokio::select! {
+        failed = serve => return failed,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
