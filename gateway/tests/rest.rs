@@ -151,6 +151,8 @@ async fn what_cannot_be_read_is_named_field_by_field() {
     };
     let (code, answer) = get(&platform, "/v1/entities?pageSize=abc&total=EXACT&filter=a").await;
     assert_eq!((code, fields(&answer).as_str()), (400, "page_size total"), "{answer}");
+    let (code, answer) = get(&platform, "/v1/entities?pagesize=5").await;
+    assert_eq!((code, fields(&answer).as_str()), (400, "pagesize"), "{answer}");
     let body = r#"{"token":{"displayName":5,"scopes":[{"permission":"*"},{"permision":"*"}]},"ttl":"soon","x":1}"#;
     let (code, answer) = send(&platform, "POST", "/v1/tokens", body).await;
     let expected = "token.display_name token.scopes[1].permision ttl x";

@@ -69,7 +69,7 @@ pub(super) fn message(
     // With the whole request in the body, nothing is left for the query.
     for (name, text) in parameters(query)? {
         if *rule == BodyRule::Whole {
-            return Err(unreadable(format!("{name}: this path takes its fields in the body")));
+            return Err(unreadable_at(&name, "this path takes its fields in the body"));
         }
         put_parameter(input, &mut document, &name, text)?;
     }
@@ -157,7 +157,7 @@ fn put_parameter(input: &MessageDescriptor, document: &mut Map<String, Value>, n
         }
         serde_json::map::Entry::Occupied(mut entry) => match entry.get_mut() {
             Value::Array(list) if field.is_list() => list.push(value),
-            _ => return Err(unreadable(format!("{name}: given more than once"))),
+            _ => return Err(unreadable_at(name, "given more than once")),
         },
     }
     Ok(())
@@ -169,7 +169,7 @@ fn put_bound(input: &MessageDescriptor, document: &mut Map<String, Value>, name:
     let value = scalar(&field, name, text)?;
     let said = place.remove(field.name()).into_iter().chain(place.remove(field.json_name())).find(|v| *v != value);
     if said.is_some_and(|v| v != Value::String(String::new())) {
-        return Err(unreadable(format!("{name}: differs from the path")));
+        return Err(unreadable_at(name, "differs from the path"));
     }
     place.insert(field.json_name().to_owned(), value);
     Ok(())
@@ -181,7 +181,7 @@ fn walk<'a>(
     document: &'a mut Map<String, Value>,
     name: &str,
 ) -> Result<(FieldDescriptor, &'a mut Map<String, Value>)> {
-    let unknown = || unreadable(format!("{name}: there is no such field"));
+    let unknown = || unreadable_at(name, "there is no such field");
     let (mut at, mut place) = (input.clone(), document);
     let mut parts = name.split('.').peekable();
     while let Some(part) = parts.next() {
@@ -203,7 +203,7 @@ fn walk<'a>(
 
 /// The JSON form of a text for a field.
 fn scalar(field: &FieldDescriptor, name: &str, text: String) -> Result<Value> {
-    let wrong = |what: &str| unreadable(format!("{name}: must be {what}"));
+    let wrong = |what: &str| unreadable_at(name, &format!("must be {what}"));
     if field.is_map() {
         return Err(wrong("given in a body"));
     }
@@ -246,4 +246,8 @@ fn json_name(input: &MessageDescriptor, name: &str) -> String {
 
 fn unreadable(text: impl Into<String>) -> Error {
     Error::new(&REQUEST_UNREADABLE, text)
+}
+
+fn unreadable_at(name: &str, rule: &str) -> Error {
+    unreadable(format!("{name}: {rule}")).violation(name, rule)
 }
