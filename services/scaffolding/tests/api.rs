@@ -123,6 +123,8 @@ async fn the_golden_path_becomes_a_repository_and_an_entity() {
         dry.steps.iter().map(|s| (s.id.as_str(), s.runs, s.simulated, s.missing_permission.as_str())).collect();
     assert_eq!(steps, [("fetch", true, false, ""), ("publish", true, false, ""), ("register", true, true, "")]);
     assert!(dry.findings.iter().all(|f| f.severity() != pb::Severity::Error), "{:?}", dry.findings);
+    let taken: Vec<_> = dry.findings.iter().filter(|f| f.code == "REPOSITORY_TAKEN").map(|f| &f.message).collect();
+    assert!(matches!(taken.as_slice(), [one] if one.contains("services/payments")), "{taken:?}");
 
     // Events are ordered, without gaps, resumable, and end with the run.
     let request = pb::StreamRunEventsRequest { name: run.name.clone(), after: 0 };

@@ -137,7 +137,22 @@ impl App {
         };
         let stop = Stop::default();
         let _given_up = stop.on_drop();
-        tokio::task::spawn_blocking(move || stop.within(work)).await.map_err(Error::internal)
+        let mut done = tokio::task::spawn_blocking(move || stop.within(work)).await.map_err(Error::internal)?;
+        self.warn_of_taken(&mut done).await;
+        Ok(done)
+    }
+
+    /// Says which repositories exist already, to those who may create them; a provider that is away is not asked twice.
+    async fn warn_of_taken(&self, done: &mut Rehearsal) {
+        let publishing =
+            done.steps.iter().filter(|s| s.runs && s.action == "publish:git" && s.missing_permission.is_empty());
+        let names = publishing.flat_map(|s| &s.inputs).filter_map(|i| action::input::<Publish>(i).ok()?.name().ok());
+        for name in names.collect::<BTreeSet<_>>() {
+            if let Ok(Some(_)) = self.forge.find(&name).await {
+                let text = format!("repository {name} exists: a run would end with REPOSITORY_TAKEN");
+                done.findings.push(Finding::new(Severity::Warning, "REPOSITORY_TAKEN", DOCUMENT, text));
+            }
+        }
     }
 
     async fn staged(&self, wanted: &DryRun) -> Result<(String, String, Arc<Tree>, Vec<Finding>)> {
