@@ -86,13 +86,14 @@ async fn signed_deliveries_are_stored_once_and_others_never() {
     assert_eq!(post(&platform, Hook { event: "star", ..Hook::signed(body) }).await, 202, "nobody wants it");
     assert_eq!(post(&platform, Hook { event: "", ..Hook::signed(body) }).await, 400);
     assert_eq!(post(&platform, Hook { delivery: "", ..Hook::signed(body) }).await, 400);
+    assert_eq!(post(&platform, Hook { delivery: "d-2", ..Hook::signed(b"payload=%7B%7D") }).await, 400, "no JSON");
     assert_eq!(stored(&platform).await, 1);
 }
 
 #[tokio::test]
 async fn large_deliveries_pass_to_the_limit_and_no_further() {
     let platform = Platform::start().await;
-    let fits = vec![b' '; 6 * 1024 * 1024];
+    let fits = format!("{{\"a\":\"{}\"}}", " ".repeat(6 * 1024 * 1024)).into_bytes();
     let hook = Hook { delivery: "large", ..Hook::signed(&fits) };
     assert!(matches!(post(&platform, hook).await, 200 | 503));
     assert_eq!(stored(&platform).await, 1);

@@ -89,7 +89,7 @@ impl Edge {
         if known && signed { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
     }
 
-    /// Reads the raw body and checks its signature; nothing else of it is looked at.
+    /// Reads the raw body and checks its signature, and that it is JSON; nothing else of it is looked at.
     async fn verify(&self, request: Request<Body>) -> Result<Signed, StatusCode> {
         let (head, body) = request.into_parts();
         let source = head.uri.path().strip_prefix("/webhooks/").unwrap_or_default();
@@ -104,6 +104,10 @@ impl Edge {
         };
         if !secrets.verify_github(&signatures, &body) {
             return Err(StatusCode::UNAUTHORIZED);
+        }
+        // MET-15: what no subscriber could read is told to the sender, who else would never learn of it.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
+            return Err(StatusCode::BAD_REQUEST);
         }
         let (event, delivery) = (word(&head.headers, EVENT)?, word(&head.headers, DELIVERY)?);
         Ok(Signed { source: source.to_owned(), event, delivery, body })

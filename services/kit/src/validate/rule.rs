@@ -183,6 +183,8 @@ impl fmt::Display for Rule {
             Rule::Form(form) => write!(f, "must be {form}"),
             Rule::Int(range) => f.write_str(&range.text("")),
             Rule::IntOneOf(list) => write!(f, "must be one of: {}", join(list)),
+            // The first value of an enum stands for "not stated".
+            Rule::IntNoneOf(list) if list == &[0] => f.write_str("must be stated"),
             Rule::IntNoneOf(list) => write!(f, "must be none of: {}", join(list)),
             Rule::Float(range) => f.write_str(&range.text("")),
             Rule::Finite => f.write_str("must be a finite number"),

@@ -23,6 +23,7 @@ message Outer {
   bytes body = 6 [(buf.validate.field).bytes.max_len = 2];
   Color color = 7 [(buf.validate.field).enum.defined_only = true];
   Color must = 8 [(buf.validate.field).required = true, (buf.validate.field).enum.not_in = 0];
+  Color stated = 60 [(buf.validate.field).enum.not_in = 0];
   repeated string tags = 9 [(buf.validate.field).repeated = {max_items: 2, unique: true, items: {string: {max_len: 2}}}];
   map<string, string> labels = 10 [(buf.validate.field).map = {
     max_pairs: 2, keys: {string: {max_len: 1}}, values: {string: {min_len: 1}}}];
@@ -47,7 +48,7 @@ fn pool() -> DescriptorPool {
 }
 
 fn sound() -> Json {
-    json!({"name": "abc", "must": "COLOR_RED", "left": "x"})
+    json!({"name": "abc", "must": "COLOR_RED", "stated": "COLOR_RED", "left": "x"})
 }
 
 fn found(change: Json) -> Vec<String> {
@@ -105,6 +106,7 @@ fn each_rule_names_its_field_and_itself() {
         (json!({"body": "AAAA"}), "body: must have at most 2 bytes"),
         (json!({"color": 7}), "color: must be a value of the enumeration"),
         (json!({"must": null}), "must: is required"),
+        (json!({"stated": null}), "stated: must be stated"),
         (json!({"tags": ["a", "b", "c"]}), "tags: must have at most 2 items"),
         (json!({"tags": ["a", "a"]}), "tags: must not hold an item twice"),
         (json!({"tags": ["a", "long"]}), "tags[1]: must have at most 2 characters"),
