@@ -96,7 +96,7 @@ pub fn basis(basis: &Basis, window: &Window, rules: Option<Rules>, edition: &str
 pub fn no_data(reason: pb::NoDataReason) -> pb::NoData {
     let detail = match reason {
         pb::NoDataReason::Unspecified => "",
-        pb::NoDataReason::NotTracked => "the service was not tracked in this window",
+        pb::NoDataReason::NotTracked => "the service was not tracked over the whole of this window",
         pb::NoDataReason::NoDeployments => "there was no deployment in this window",
         pb::NoDataReason::NoChanges => "no change was deployed in this window",
         pb::NoDataReason::NoIncidentSource => {
@@ -174,4 +174,15 @@ pub fn band(edition: &band::Edition, band: Option<band::Band>) -> Option<pb::Ban
         level: band.level.unwrap_or_default().to_owned(),
         bands: band.all,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_tracked_in_part_is_not_called_untracked() {
+        let detail = no_data(pb::NoDataReason::NotTracked).detail;
+        assert!(detail.contains("the whole of this window"), "{detail}");
+    }
 }
