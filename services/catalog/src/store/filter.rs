@@ -79,6 +79,10 @@ fn rewrite_one(mut compare: Compare, call: &Call) -> Filter {
     if compare.is_presence() {
         return Filter::Compare(compare);
     }
+    // A prefix is one after `:` too: as a text to be contained it would match nothing, and say nothing.
+    if compare.op == Op::Has && compare.value.ends_with('*') {
+        compare.op = Op::Eq;
+    }
     if compare.op == Op::Ne {
         let there = Compare { op: Op::Has, value: "*".to_owned(), quoted: false, ..compare.clone() };
         let same = Compare { op: Op::Eq, ..compare };

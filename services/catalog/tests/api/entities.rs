@@ -68,6 +68,8 @@ async fn filters_say_what_they_find() {
             ("spec.replicas = 9", &["a1"]),
             ("system = Shop", &["a1", "b3"]),
             ("kind = component AND name = \"B*\"", &["b3", "b4"]),
+            ("kind = component AND name:\"B*\"", &["b3", "b4"]),
+            ("tags:ja*", &["a1", "a2"]),
             ("ref = COMPONENT:B3", &["b3"]),
             ("relations.dependsOn = component:a1", &["a2"]),
             ("relations.dependencyOf = component:a2", &["a1"]),
