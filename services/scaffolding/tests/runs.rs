@@ -42,7 +42,11 @@ async fn expire(db: &Db) {
 /// Works until nothing is due, waiting out pauses.
 async fn finish(bench: &Bench, uid: &str) -> Run {
     for _ in 0..50 {
-        worker(bench).run_due().await.expect("works");
+        // What was cut off in the middle of a statement holds its rows until its connection has rolled back; that passes.
+        match worker(bench).run_due().await {
+            Err(error) if error.is(&slipway_kit::error::CONFLICT) => continue,
+            done => done.map(drop).expect("works"),
+        }
         let run = bench.app.store.run(&bench.db, uid).await.expect("readable").expect("is there");
         if run.state.is_ended() {
             return run;

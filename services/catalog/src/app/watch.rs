@@ -5,7 +5,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use slipway_kit::{
@@ -51,27 +50,23 @@ pub enum Change {
     Bookmark(Token),
 }
 
+/// A place in a watch as clients keep it: sealed, bound to the caller and the filter, and granting nothing (SAFE-38).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The token's text.
+    pub fn text(self) -> String {
+        self.0
+    }
+}
+
 /// A place in a watch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Place {
     position: Position,
     /// Inside a snapshot: the reference last sent.
     snapshot: Option<String>,
-}
-
-impl Token {
-    /// The token as clients keep it; it grants nothing.
-    pub fn text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
-    }
-
-    fn parse(text: &str) -> Result<Self> {
-        let json = URL_SAFE_NO_PAD.decode(text).ok();
-        json.and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
-            Error::new(&INVALID_FIELD, "invalid: resume_token")
-                .violation("resume_token", "must be a token of this RPC's answers")
-        })
-    }
 }
 
 impl App {
@@ -83,15 +78,21 @@ impl App {
     ) -> Result<impl Stream<Item = Result<Change>> + Send + 'static> {
         call.check(&Facts::default())?;
         let filter = store::prepare(&ask.filter, call)?;
-        let token = if ask.resume_token.is_empty() {
-            Token { position: journal::head(&self.db).await?, snapshot: ask.send_initial.then(String::new) }
-        } else {
-            let token = Token::parse(&ask.resume_token)?;
-            journal::check_position(&self.db, &token.position).await?;
-            token
+        let resumed = self.sealer.open::<Place>(call, &ask.filter, &ask.resume_token).map_err(|_| {
+            Error::new(&INVALID_FIELD, "invalid: resume_token").violation(
+                "resume_token",
+                "must be a token of an answer to this caller and this filter, at most three days old",
+            )
+        })?;
+        let place = match resumed {
+            None => Place { position: journal::head(&self.db).await?, snapshot: ask.send_initial.then(String::new) },
+            Some(place) => {
+                journal::check_position(&self.db, &place.position).await?;
+                place
+            }
         };
         let related = filter.compares().iter().any(|c| c.path.starts_with("relations."));
-        Ok(Watch { app: self.clone(), filter, related }.run(token))
+        Ok(Watch { app: self.clone(), filter, related, call: call.clone(), bound: ask.filter.clone() }.run(place))
     }
 }
 
@@ -99,52 +100,58 @@ struct Watch {
     app: App,
     filter: Filter,
     related: bool,
+    call: Call,
+    bound: String,
 }
 
 impl Watch {
-    fn run(self, mut token: Token) -> impl Stream<Item = Result<Change>> + Send + 'static {
+    fn token(&self, place: &Place) -> Token {
+        Token(self.app.sealer.seal(&self.call, &self.bound, place))
+    }
+
+    fn run(self, mut place: Place) -> impl Stream<Item = Result<Change>> + Send + 'static {
         async_stream::try_stream! {
             let mut sent: HashMap<String, i64> = HashMap::new();
-            let mut sent_until = token.position.seq;
-            while let Some(after) = token.snapshot.clone() {
+            let mut sent_until = place.position.seq;
+            while let Some(after) = place.snapshot.clone() {
                 let page = store::snapshot_page(&self.app.db, &after, PAGE).await?;
                 let more = page.len() == PAGE;
                 for entity in page {
-                    token.snapshot = Some(entity.identity.clone());
+                    place.snapshot = Some(entity.identity.clone());
                     sent.insert(entity.uid.clone(), entity.version);
                     if let Some(entity) = self.matching(entity).await? {
-                        yield Change::Put(Box::new(entity), token.clone());
+                        yield Change::Put(Box::new(entity), self.token(&place));
                     }
                 }
                 if !more {
                     sent_until = journal::head(&self.app.db).await?.seq;
-                    token.snapshot = None;
-                    yield Change::Synced(token.clone());
+                    place.snapshot = None;
+                    yield Change::Synced(self.token(&place));
                 }
             }
-            let events = journal::follow(&self.app.db, token.position.seq, self.app.shutdown.clone());
+            let events = journal::follow(&self.app.db, place.position.seq, self.app.shutdown.clone());
             futures::pin_mut!(events);
             loop {
                 let event = match tokio::time::timeout(BOOKMARK_EVERY, events.next()).await {
                     Err(_) => {
-                        yield Change::Bookmark(token.clone());
+                        yield Change::Bookmark(self.token(&place));
                         continue;
                     }
                     Ok(None) => break,
                     Ok(Some(event)) => event?,
                 };
-                token.position.seq = event.seq;
+                place.position.seq = event.seq;
                 if event.seq > sent_until {
                     sent.clear();
                 }
-                if let Some(change) = self.change(&event, &sent, &token).await? {
+                if let Some(change) = self.change(&event, &sent, &place).await? {
                     yield change;
                 }
             }
         }
     }
 
-    async fn change(&self, event: &Stored, sent: &HashMap<String, i64>, token: &Token) -> Result<Option<Change>> {
+    async fn change(&self, event: &Stored, sent: &HashMap<String, i64>, place: &Place) -> Result<Option<Change>> {
         let Some((uid, version)) = wire::event::changed(event)? else { return Ok(None) };
         if sent.get(&uid).is_some_and(|known| *known >= version) {
             return Ok(None);
@@ -153,7 +160,7 @@ impl Watch {
         let Some((cause, entity)) = store::history(db, &uid, version).await? else { return Ok(None) };
         let gone = Box::new(entity.clone());
         if let Some(entity) = self.matching(entity).await? {
-            let (entity, token) = (Box::new(entity), token.clone());
+            let (entity, token) = (Box::new(entity), self.token(place));
             return Ok(Some(if cause == Cause::Moved {
                 Change::Moved(entity, token)
             } else {
@@ -166,7 +173,7 @@ impl Watch {
             None => false,
         };
         let deleted = gone.state == State::Deleted;
-        Ok(matched.then(|| Change::Gone(gone, deleted, token.clone())))
+        Ok(matched.then(|| Change::Gone(gone, deleted, self.token(place))))
     }
 
     /// The entity if it lives and matches.
