@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use slipway_gateway::app::rates::Rates;
 use slipway_kit::args;
 use slipway_kit::caller::{Signer, Verifier};
 use slipway_kit::clock::Clock;
@@ -35,6 +36,8 @@ pub struct Options {
     pub helm: Option<PathBuf>,
     /// Domain of the previews.
     pub preview_domain: String,
+    /// How often a principal may call.
+    pub limits: Rates,
 }
 
 impl Options {
@@ -46,6 +49,7 @@ impl Options {
             database_url: None,
             helm: None,
             preview_domain: "preview.localhost".to_owned(),
+            limits: Rates::default(),
         }
     }
 }
@@ -143,7 +147,7 @@ impl Parts {
             issuers: BTreeMap::new(),
             issuer_hosts: Vec::new(),
             webhooks: BTreeMap::from([(SCM.to_owned(), webhook)]),
-            limits: Default::default(),
+            limits: self.options.limits.clone(),
         };
         Ok(config)
     }

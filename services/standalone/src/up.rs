@@ -21,6 +21,7 @@ pub async fn run(up: Up) -> Result<()> {
         database_url: up.database_url,
         helm: up.helm,
         preview_domain: up.preview_domain,
+        limits: Default::default(),
     };
     // Listening for the signals first, so that one that comes early ends the platform in order too.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
