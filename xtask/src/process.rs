@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 
 /// The root of the clone.
 pub fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // As cargo says at this run: a build that two clones share knows only where it was built.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     here.parent().map(Path::to_path_buf).unwrap_or(here)
 }
 
