@@ -17,26 +17,11 @@ use slipway_proto::metrics::v1::pipeline_service_client::PipelineServiceClient;
 use slipway_proto::scaffolding::v1::run_service_client::RunServiceClient;
 use slipway_proto::secrets::v1::secret_binding_service_client::SecretBindingServiceClient;
 use slipway_proto::secrets::v1::secret_service_client::SecretServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
+pub use slipway_standalone::example::{Bearer, Wire};
+use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::transport::Endpoint;
 use tonic_types::StatusExt as _;
-
-/// A channel that sends a credential.
-pub type Wire = InterceptedService<Channel, Bearer>;
-
-/// Adds `authorization`.
-#[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
 
 /// Every client over one channel.
 #[derive(Clone)]
@@ -72,7 +57,7 @@ impl Calls {
     /// Connects at the first call.
     pub fn new(address: SocketAddr, token: &str) -> Result<Self> {
         let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-        Ok(Self(InterceptedService::new(channel, Bearer(format!("Bearer {token}").parse()?))))
+        Ok(Self(InterceptedService::new(channel, Bearer::new(token)?)))
     }
 }
 

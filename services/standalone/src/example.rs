@@ -24,10 +24,22 @@ const SERVICE: &str = "greeter";
 const REPOSITORY: &str = "services/greeter";
 const SECONDS_PER_HOUR: i64 = 3_600;
 
-type Wire = InterceptedService<Channel, Bearer>;
+/// A channel that sends a credential.
+pub type Wire = InterceptedService<Channel, Bearer>;
 
+/// Adds `authorization` to every call.
 #[derive(Clone)]
-struct Bearer(MetadataValue<Ascii>);
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    /// For a platform token.
+    ///
+    /// # Errors
+    /// A token that cannot stand in a header.
+    pub fn new(token: &str) -> Result<Self> {
+        Ok(Self(format!("Bearer {token}").parse()?))
+    }
+}
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -43,7 +55,7 @@ pub async fn load(platform: &Platform) -> Result<()> {
         return Ok(());
     };
     let channel = Endpoint::from_shared(format!("http://{}", platform.address))?.connect().await?;
-    let wire = InterceptedService::new(channel, Bearer(format!("Bearer {token}").parse()?));
+    let wire = InterceptedService::new(channel, Bearer::new(token)?);
     organization(platform, wire.clone()).await?;
     println!("  example: organisation with the teams payments and search");
     create(wire.clone()).await?;

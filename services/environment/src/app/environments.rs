@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use slipway_kit::{
     audit::Change,
-    error::{ALREADY_EXISTS, CONFLICT, Error, Result, Violations},
+    error::{CONFLICT, Error, Result, Violations},
     filter,
     mutation::{Begun, Mutation},
     page::{self, Cursor, OrderBy},
@@ -18,7 +18,7 @@ use super::{
     App,
     changes::Beginning,
     check_etag,
-    previews::{RACES_MAX, check_image_names, check_images, first_spec},
+    previews::{check_image_names, check_images, despite_races, first_spec},
 };
 use crate::{
     error::{BRANCH_UNKNOWN, CLUSTER_UNKNOWN, ENVIRONMENT_DELETING, NEEDS_PERSON, SCM_UNREACHABLE, TTL_TOO_LONG},
@@ -119,13 +119,7 @@ impl App {
             return Ok(answer);
         }
         let source = Source { branch: new.branch.clone(), ..self.service_source(&service).await? };
-        for _ in 0..RACES_MAX {
-            match self.try_create(call, new, (kind, tier), &service, &source).await {
-                Err(error) if error.is(&CONFLICT) || error.is(&ALREADY_EXISTS) => {}
-                done => return done,
-            }
-        }
-        Err(Error::new(&CONFLICT, "the environment changes faster than it can be written").retry_after_ms(1000))
+        despite_races("environment", || self.try_create(call, new, (kind, tier), &service, &source)).await
     }
 
     async fn try_create(

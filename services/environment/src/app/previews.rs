@@ -29,7 +29,24 @@ use crate::{
 };
 
 /// How often a change that lost a race is tried again.
-pub(super) const RACES_MAX: usize = 8;
+const RACES_MAX: usize = 8;
+
+/// Tries again while another change of the same environment wins.
+///
+/// # Errors
+/// The attempt's own; CONFLICT after [`RACES_MAX`] lost races.
+pub(super) async fn despite_races<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    for _ in 0..RACES_MAX {
+        match attempt().await {
+            Err(error) if error.is(&CONFLICT) || error.is(&ALREADY_EXISTS) => {}
+            done => return done,
+        }
+    }
+    Err(Error::new(&CONFLICT, format!("the {what} changes faster than it can be written")).retry_after_ms(1000))
+}
 
 /// What CI wants.
 #[derive(Clone, Debug)]
@@ -57,13 +74,7 @@ impl App {
             return Ok(answer);
         }
         let source = self.pull_source(&service, wanted.pull_request).await?;
-        for _ in 0..RACES_MAX {
-            match self.try_ensure(call, wanted, &service, &source).await {
-                Err(error) if error.is(&CONFLICT) || error.is(&ALREADY_EXISTS) => {}
-                done => return done,
-            }
-        }
-        Err(Error::new(&CONFLICT, "the preview changes faster than it can be written").retry_after_ms(1000))
+        despite_races("preview", || self.try_ensure(call, wanted, &service, &source)).await
     }
 
     async fn try_ensure(
