@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use slipway_proto::access::v1 as access;
 use slipway_proto::catalog::v1 as catalog;
 use slipway_proto::environment::v1 as environment;
 use slipway_proto::scaffolding::v1 as scaffolding;
@@ -61,6 +62,9 @@ async fn killed_at_any_moment_the_main_job_ends_the_same() {
 async fn one_walk(engine: Engine, seed: u64, kills: &Arc<AtomicUsize>, wanted: usize) -> Result<()> {
     let platform = Platform::start(engine)?;
     let handle = platform.handle();
+    // Used once before the first kill: until then each start prints a new first token, and the one held here would be void.
+    let admin = handle.calls(&handle.token)?;
+    answered(|| async { admin.tokens().who_am_i(access::WhoAmIRequest::default()).await }).await?;
     let done = Arc::new(AtomicBool::new(false));
     let killer = {
         let (done, kills) = (done.clone(), kills.clone());
