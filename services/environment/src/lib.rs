@@ -37,6 +37,7 @@ use crate::{
     store::Store,
     world::{
         Renderer, World,
+        cluster::NoClusters,
         directory::CatalogDirectory,
         helm::{Helm, NoHelm},
         outputs::GitOutputs,
@@ -74,6 +75,7 @@ async fn open(config: &Config, context: &Context) -> Result<World> {
         outputs: Arc::new(GitOutputs::open(git, &config.gitops_root).await?),
         bindings: Arc::new(SecretBindings(context.peers.clone())),
         directory: Arc::new(CatalogDirectory(context.peers.clone())),
+        clusters: Arc::new(NoClusters),
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns one small trait per neighbour, each with its real adapter and a fake. Refuses decisions: what comes back is a reading.
 mod catalog_info;
+pub mod cluster;
 pub mod directory;
 pub mod fake;
 pub mod helm;
@@ -36,6 +37,8 @@ pub struct World {
     pub bindings: Arc<dyn Bindings>,
     /// Owners of services.
     pub directory: Arc<dyn Directory>,
+    /// Kubernetes clusters.
+    pub clusters: Arc<dyn cluster::Clusters>,
 }
 
 /// A repository of a source provider.

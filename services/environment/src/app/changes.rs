@@ -6,7 +6,7 @@ use slipway_kit::{db::Tx, error::Result};
 use super::App;
 use crate::{
     model::{
-        environment::{Environment, Kind, Spec, Status},
+        environment::{Environment, Kind, Power, Spec, Status, Target},
         names::{self, Subject},
         tier::Tier,
     },
@@ -57,6 +57,10 @@ impl App {
             created_us: now_us,
             updated_us: now_us,
             deleted_us: None,
+            target: Target::Git,
+            power: Power::Awake,
+            used_us: now_us,
+            pin: None,
         };
         env.expire_us = env.life_us().map(|life| now_us.saturating_add(life));
         Ok(env)

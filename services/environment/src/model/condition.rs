@@ -25,6 +25,8 @@ pub enum Aspect {
     PolicyPassed,
     /// The manifests are committed.
     Published,
+    /// The objects are applied to the cluster.
+    Applied,
     /// The workloads are healthy.
     Healthy,
     /// The route is accepted.
@@ -33,6 +35,10 @@ pub enum Aspect {
     Reachable,
     /// The cluster holds what was rendered.
     InSync,
+    /// Nothing runs, because nobody uses it; it wakes on the first request.
+    Asleep,
+    /// Its time to live ends soon.
+    Expiring,
     /// It is being torn down.
     Deleting,
     /// Work stopped until somebody acts, or the next slow retry.

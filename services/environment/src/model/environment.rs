@@ -71,6 +71,63 @@ pub struct Source {
     pub fork: bool,
 }
 
+/// How manifests reach the cluster (ENV-150).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Committed to the cluster's GitOps repository.
+    #[default]
+    Git,
+    /// Applied to the Kubernetes API.
+    Apply,
+}
+
+/// Whether workloads are wanted to run; no part of the spec, so that sleep and wake are no new generation (ENV-113).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// They run.
+    #[default]
+    Awake,
+    /// Nothing runs.
+    Asleep,
+}
+
+/// Why and until when nothing ends or puts to sleep an environment by itself (ENV-111).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Why, in the words of who pinned it.
+    pub reason: String,
+    /// Who pinned it.
+    pub actor: String,
+    /// Until when, in microseconds; at most 14 days ahead.
+    pub until_us: i64,
+}
+
+/// Which object of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Group and version, for example `apps/v1`.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; empty for what has none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// An object of the inventory: what was applied and has to go again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which object.
+    pub object: ObjectRef,
+    /// Its uid in the cluster, the precondition of every delete (ENV-51).
+    pub uid: String,
+    /// When we first saw it, in microseconds.
+    pub created_us: i64,
+}
+
 /// What callers want.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -124,6 +181,12 @@ pub struct Status {
     pub retry_us: Option<i64>,
     /// What the teardown took away.
     pub removal: Option<Removal>,
+    /// Uid of the namespace; empty before it was made or with the target git.
+    #[serde(default)]
+    pub namespace_uid: String,
+    /// Objects in the cluster that are ours, the namespace and its guard rails among them.
+    #[serde(default)]
+    pub inventory: Vec<Held>,
 }
 
 /// What a teardown took out of the GitOps repository.
@@ -242,6 +305,18 @@ pub struct Environment {
     pub updated_us: i64,
     /// When the teardown was finished, in microseconds.
     pub deleted_us: Option<i64>,
+    /// How manifests reach the cluster; chosen when this life began.
+    #[serde(default)]
+    pub target: Target,
+    /// Whether workloads are wanted to run.
+    #[serde(default)]
+    pub power: Power,
+    /// When somebody last used it: traffic, a push, a touch; in microseconds (ENV-112).
+    #[serde(default)]
+    pub used_us: i64,
+    /// Why nothing ends it by itself for now.
+    #[serde(default)]
+    pub pin: Option<Pin>,
 }
 
 impl Environment {
@@ -393,6 +468,10 @@ pub mod fixture {
             created_us: 1,
             updated_us: 1,
             deleted_us: None,
+            target: Target::Git,
+            power: Power::Awake,
+            used_us: 1,
+            pin: None,
         }
     }
 }

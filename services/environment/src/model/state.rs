@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{Aspect, Conditions, Verdict};
 
-/// State of an environment; states that only a cluster can bring about come with the target `apply`.
+/// State of an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
@@ -17,6 +17,16 @@ pub enum State {
     Provisioning,
     /// A generation is being brought out.
     Deploying,
+    /// Everything runs and answers at this generation.
+    Ready,
+    /// Health was lost.
+    Degraded,
+    /// On its way to sleep.
+    Sleeping,
+    /// Asleep.
+    Asleep,
+    /// Waking up.
+    Waking,
     /// The manifests are committed; nothing is known of the cluster.
     Published,
     /// The user must act, or a deadline has passed.
@@ -30,11 +40,16 @@ pub enum State {
 }
 
 /// Every state, for tables and filters.
-pub const ALL: [State; 9] = [
+pub const ALL: [State; 14] = [
     State::Pending,
     State::AwaitingApproval,
     State::Provisioning,
     State::Deploying,
+    State::Ready,
+    State::Degraded,
+    State::Sleeping,
+    State::Asleep,
+    State::Waking,
     State::Published,
     State::Failed,
     State::Deleting,
@@ -50,6 +65,11 @@ impl State {
             State::AwaitingApproval => "AWAITING_APPROVAL",
             State::Provisioning => "PROVISIONING",
             State::Deploying => "DEPLOYING",
+            State::Ready => "READY",
+            State::Degraded => "DEGRADED",
+            State::Sleeping => "SLEEPING",
+            State::Asleep => "ASLEEP",
+            State::Waking => "WAKING",
             State::Published => "PUBLISHED",
             State::Failed => "FAILED",
             State::Deleting => "DELETING",

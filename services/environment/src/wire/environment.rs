@@ -8,7 +8,7 @@ use crate::{
     config::Platform,
     model::{
         condition::{Condition, Verdict},
-        environment::{Environment, Kind, Publication, Source},
+        environment::{Environment, Held, Kind, Power, Publication, Source, Target},
         state::State,
         tier::Tier,
     },
@@ -34,7 +34,11 @@ pub fn render(env: &Environment, platform: &Platform) -> pb::Environment {
         label: env.label.clone(),
         user: env.user.clone(),
         cluster: env.cluster.clone(),
-        target: pb::Target::Git.into(),
+        target: match env.target {
+            Target::Git => pb::Target::Git,
+            Target::Apply => pb::Target::Apply,
+        }
+        .into(),
         source: Some(source(&spec.source)),
         images: spec.images.clone(),
         ttl: spec.ttl_us.map(duration),
@@ -48,6 +52,29 @@ pub fn render(env: &Environment, platform: &Platform) -> pb::Environment {
         namespace: env.namespace.clone(),
         publication: env.status.publication.as_ref().map(|p| publication(p, &env.cluster)),
         secret_names: env.status.secret_names.clone(),
+        power: match env.power {
+            Power::Awake => pb::Power::Awake,
+            Power::Asleep => pb::Power::Asleep,
+        }
+        .into(),
+        pin: env.pin.as_ref().map(|pin| pb::Pin {
+            reason: pin.reason.clone(),
+            actor: pin.actor.clone(),
+            expire_time: Some(time(pin.until_us)),
+        }),
+        use_time: (env.used_us > 0).then(|| time(env.used_us)),
+        inventory: env.status.inventory.iter().map(held).collect(),
+    }
+}
+
+fn held(held: &Held) -> pb::ClusterObject {
+    pb::ClusterObject {
+        api_version: held.object.api_version.clone(),
+        kind: held.object.kind.clone(),
+        namespace: held.object.namespace.clone(),
+        name: held.object.name.clone(),
+        uid: held.uid.clone(),
+        create_time: Some(time(held.created_us)),
     }
 }
 
@@ -140,6 +167,11 @@ pub fn state_to(state: State) -> pb::EnvironmentState {
         State::AwaitingApproval => pb::EnvironmentState::AwaitingApproval,
         State::Provisioning => pb::EnvironmentState::Provisioning,
         State::Deploying => pb::EnvironmentState::Deploying,
+        State::Ready => pb::EnvironmentState::Ready,
+        State::Degraded => pb::EnvironmentState::Degraded,
+        State::Sleeping => pb::EnvironmentState::Sleeping,
+        State::Asleep => pb::EnvironmentState::Asleep,
+        State::Waking => pb::EnvironmentState::Waking,
         State::Published => pb::EnvironmentState::Published,
         State::Failed => pb::EnvironmentState::Failed,
         State::Deleting => pb::EnvironmentState::Deleting,

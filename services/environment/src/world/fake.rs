@@ -90,6 +90,7 @@ impl Fake {
             outputs: Arc::new(self.clone()),
             bindings: Arc::new(self.clone()),
             directory: Arc::new(self.clone()),
+            clusters: Arc::new(super::cluster::NoClusters),
         }
     }
 
