@@ -1,7 +1,8 @@
-//! Every verb a contributor needs: `cargo xtask up | test | bench | tools | proto | docs`.
+//! Every verb a contributor needs: `cargo xtask up | test | bench | tools | cluster | proto | docs`.
 //!
 //! Owns the way from a fresh clone to a running or tested platform; refuses anything the product itself should do.
 
+mod cluster;
 mod postgres;
 mod process;
 mod proto;
@@ -11,8 +12,7 @@ mod up;
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Every verb a contributor needs")]
@@ -34,15 +34,11 @@ enum Verb {
     /// Runs the built `slipway` with the arguments given.
     Slipway(up::Rest),
     /// Installs the pinned outside programs into the cache.
-    Tools(ToolsOptions),
+    Tools(tools::Options),
+    /// Runs a real Kubernetes on this machine, for the tests and by hand.
+    Cluster(cluster::Options),
     /// Lints the contracts and renders the Go and TypeScript clients.
     Proto(proto::Options),
-}
-
-#[derive(Args)]
-struct ToolsOptions {
-    /// Programs to install; all if none is named.
-    names: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -52,7 +48,8 @@ fn main() -> ExitCode {
         Verb::Bench => test::bench(),
         Verb::Docs => test::docs(),
         Verb::Slipway(rest) => up::slipway(&rest),
-        Verb::Tools(options) => install(&options),
+        Verb::Tools(options) => tools::run(&options),
+        Verb::Cluster(options) => cluster::run(&options),
         Verb::Proto(options) => proto::run(&options),
     };
     match done {
@@ -62,23 +59,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn install(options: &ToolsOptions) -> anyhow::Result<()> {
-    let all = tools::all();
-    if let Some(unknown) = options.names.iter().find(|name| !all.contains(&name.as_str())) {
-        bail!("{unknown} is not one of {}", all.join(", "));
-    }
-    let names: Vec<&str> = match options.names.is_empty() {
-        true => all,
-        false => options.names.iter().map(String::as_str).collect(),
-    };
-    let installed = tools::ensure(&names)?;
-    for (name, path) in &installed.found {
-        println!("{name}: {}", path.display());
-    }
-    for (name, reason) in &installed.missing {
-        println!("{name}: missing ({reason})");
-    }
-    Ok(())
 }

@@ -4,18 +4,20 @@
 //! `--require-all` was asked for.
 
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
+use crate::cluster::{self, ForTests};
 use crate::postgres::{self, Postgres};
 use crate::{process, proto, tools};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
-    /// Fails if a real component (Postgres, Helm, Go …) is missing, instead of skipping what needs it.
+    /// Fails if a real component (Postgres, Helm, Go, Kubernetes …) is missing, instead of skipping what needs it.
     #[arg(long)]
     require_all: bool,
     /// Runs the tests alone, without formatting, lints and dependency rules.
@@ -29,8 +31,8 @@ pub struct Options {
 /// Runs every check.
 pub fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
-    let installed = tools::ensure(&tools::all())?;
-    let mut missing: Vec<(&str, String)> = installed.missing.clone();
+    let mut installed = tools::ensure(&tools::all())?;
+    let mut missing: Vec<(&'static str, String)> = installed.missing.clone();
     let server = match postgres::find().or_else(postgres::install) {
         Some(bin) => Some(Postgres::start(&bin)?),
         None => {
@@ -38,19 +40,69 @@ pub fn run(options: &Options) -> Result<()> {
             None
         }
     };
-    report(&installed, server.as_ref(), &missing);
-    if options.require_all && !missing.is_empty() {
-        bail!("missing: {}", missing.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "));
-    }
+    refuse(options, &missing)?;
+    // Made ready beside the checks and the build.
+    let cluster = thread::spawn(cluster::for_tests);
     if !options.only_tests {
         checks(&installed)?;
     }
-    tests(options, &installed, server.as_ref())?;
-    for (name, reason) in &missing {
+    build(options, &installed)?;
+    let cluster = match cluster.join().map_err(|_| anyhow!("the start of the cluster panicked"))? {
+        Ok((cluster, parts)) => {
+            installed.join(parts);
+            Some(cluster)
+        }
+        Err(error) => {
+            missing.push((cluster::NAME, format!("{error:#}")));
+            None
+        }
+    };
+    let used = Used { installed, server, cluster, missing };
+    used.report();
+    refuse(options, &used.missing)?;
+    tests(options, &used)?;
+    for (name, reason) in &used.missing {
         println!("skipped: what needs {name} ({reason})");
     }
-    report(&installed, server.as_ref(), &missing);
+    used.report();
+    if let Some(cluster) = used.cluster {
+        cluster.stop()?;
+    }
     println!("all checks passed in {} s", start.elapsed().as_secs());
+    Ok(())
+}
+
+/// The components of a run.
+struct Used {
+    installed: tools::Installed,
+    server: Option<Postgres>,
+    cluster: Option<ForTests>,
+    missing: Vec<(&'static str, String)>,
+}
+
+impl Used {
+    fn report(&self) {
+        println!("real components:");
+        for (name, path) in &self.installed.found {
+            println!("  {name}: {}", path.display());
+        }
+        if let Some(server) = &self.server {
+            println!("  Postgres: {}", server.version());
+        }
+        if let Some(cluster) = &self.cluster {
+            println!("  {}: {}", cluster::NAME, cluster.kubeconfig().display());
+        }
+        for (name, reason) in &self.missing {
+            println!("  {name}: MISSING ({reason})");
+        }
+    }
+}
+
+fn refuse(options: &Options, missing: &[(&str, String)]) -> Result<()> {
+    if options.require_all && !missing.is_empty() {
+        let missing: Vec<String> = missing.iter().map(|(name, reason)| format!("{name} ({reason})")).collect();
+        bail!("missing: {}", missing.join(", "));
+    }
     Ok(())
 }
 
@@ -92,21 +144,23 @@ fn checks(installed: &tools::Installed) -> Result<()> {
     ]))
 }
 
-fn tests(options: &Options, installed: &tools::Installed, server: Option<&Postgres>) -> Result<()> {
+fn build(options: &Options, installed: &tools::Installed) -> Result<()> {
     // The stories start the platform as users do: as its own process.
     process::run(cargo().args(["build", "--locked", "--package", "slipway-standalone"]))?;
     if proto::PROGRAMS.iter().all(|name| has(installed, name)) {
         proto::render(installed, &proto::clients_dir())?;
     }
-    let mut tests = cargo();
-    tests.args(["test", "--locked"]);
-    match options.cargo.is_empty() {
-        true => tests.arg("--workspace"),
-        false => tests.args(&options.cargo),
-    };
-    tests.env("PATH", installed.path()?).env("SLIPWAY_TEST_CLIENTS", proto::clients_dir());
-    if let Some(server) = server {
+    process::run(cargo_test(options).arg("--no-run"))
+}
+
+fn tests(options: &Options, used: &Used) -> Result<()> {
+    let mut tests = cargo_test(options);
+    tests.env("PATH", used.installed.path()?).env("SLIPWAY_TEST_CLIENTS", proto::clients_dir());
+    if let Some(server) = &used.server {
         tests.env("SLIPWAY_TEST_POSTGRES", server.dsn());
+    }
+    if let Some(cluster) = &used.cluster {
+        tests.envs(cluster.environment());
     }
     process::run(&mut tests)
 }
@@ -115,21 +169,19 @@ fn has(installed: &tools::Installed, name: &str) -> bool {
     installed.found.iter().any(|(found, _)| *found == name)
 }
 
-fn report(installed: &tools::Installed, server: Option<&Postgres>, missing: &[(&str, String)]) {
-    println!("real components:");
-    for (name, path) in &installed.found {
-        println!("  {name}: {}", path.display());
-    }
-    if let Some(server) = server {
-        println!("  Postgres: {}", server.version());
-    }
-    for (name, reason) in missing {
-        println!("  {name}: MISSING ({reason})");
-    }
-}
-
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(process::root());
     command
+}
+
+fn cargo_test(options: &Options) -> Command {
+    let mut tests = cargo();
+    tests.args(["test", "--locked"]);
+    match options.cargo.is_empty() {
+        true => tests.arg("--workspace"),
+        // A second `--` parts what is cargo's from what is the tests' own.
+        false => tests.args(&options.cargo),
+    };
+    tests
 }

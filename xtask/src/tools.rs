@@ -1,62 +1,38 @@
 //! `cargo xtask tools`: the outside programs that tests and the platform use, pinned, in a cache outside the clone.
 //!
-//! Owns which program comes in which version from where, and its place in the cache. Refuses to touch what is there already: a
-//! version is a folder of its own, and two installs at once take turns.
+//! Owns the place of each program in the cache. Refuses to touch what is there already: a version is a folder of its own, and two
+//! installs at once take turns.
+
+mod install;
+mod list;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
+use list::{Source, Tool};
 
 use crate::process;
 
-/// How a program is had.
-#[derive(Clone, Copy)]
-enum Source {
-    /// `go install` of a package at the pinned version.
-    Go(&'static str),
-    /// A program inside an npm package of the pinned version.
-    Npm(&'static str),
-    /// `cargo install` of a crate at the pinned version.
-    Cargo,
-    /// Unpacked from a Debian package, without installing the package; the distribution decides the version.
-    Debian { package: &'static str, file: &'static str },
-    /// Comes with the base toolchain; never installed here.
-    Base,
-}
+/// A long install says every so often that it is still at work.
+const STILL: Duration = Duration::from_secs(30);
 
-/// One outside program.
-pub struct Tool {
-    /// Name of the program.
-    pub name: &'static str,
-    version: &'static str,
-    source: Source,
+/// Options of `cargo xtask tools`.
+#[derive(Args)]
+pub struct Options {
+    /// Programs to install; all if none is named. `cluster` stands for the parts of the Kubernetes cluster.
+    names: Vec<String>,
+    /// Fails if one could not be installed.
+    #[arg(long)]
+    require_all: bool,
 }
-
-const fn tool(name: &'static str, version: &'static str, source: Source) -> Tool {
-    Tool { name, version, source }
-}
-
-/// Everything the tests use, in the order of installation.
-pub static TOOLS: &[Tool] = &[
-    tool("git", "", Source::Base),
-    tool("go", "", Source::Base),
-    tool("node", "", Source::Base),
-    tool("npm", "", Source::Base),
-    tool("helm", "v4.3.1", Source::Go("helm.sh/helm/v4/cmd/helm")),
-    tool("grpcurl", "v1.9.4", Source::Go("github.com/fullstorydev/grpcurl/cmd/grpcurl")),
-    tool("actionlint", "v1.7.12", Source::Go("github.com/rhysd/actionlint/cmd/actionlint")),
-    tool("protoc-gen-go", "v1.36.12", Source::Go("google.golang.org/protobuf/cmd/protoc-gen-go")),
-    tool("protoc-gen-go-grpc", "v1.6.2", Source::Go("google.golang.org/grpc/cmd/protoc-gen-go-grpc")),
-    tool("buf", "1.75.0", Source::Npm("@bufbuild/buf")),
-    tool("protoc-gen-es", "2.17.0", Source::Npm("@bufbuild/protoc-gen-es")),
-    tool("promtool", "debian", Source::Debian { package: "prometheus", file: "usr/bin/promtool" }),
-    tool("cargo-deny", "0.20.2", Source::Cargo),
-];
 
 /// The cache and what of it can be used.
+#[derive(Default)]
 pub struct Installed {
     /// Folders to put before PATH.
     dirs: Vec<PathBuf>,
@@ -73,16 +49,58 @@ impl Installed {
         let all = self.dirs.iter().cloned().chain(std::env::split_paths(&old));
         std::env::join_paths(all).context("a folder of PATH has a colon in its name")
     }
+
+    /// Where the named tool is, if it is there.
+    pub fn place(&self, name: &str) -> Option<&Path> {
+        self.found.iter().find(|(found, _)| *found == name).map(|(_, path)| path.as_path())
+    }
+
+    /// Programs of `other` are found too.
+    pub fn join(&mut self, other: Self) {
+        self.dirs.extend(other.dirs);
+        self.found.extend(other.found);
+        self.missing.extend(other.missing);
+    }
+}
+
+/// Installs what was asked for and prints where it is.
+pub fn run(options: &Options) -> Result<()> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in &options.names {
+        match name.as_str() {
+            "cluster" => names.extend(cluster()),
+            name => names.push(name),
+        }
+    }
+    if let Some(unknown) = names.iter().find(|name| !every().any(|tool| tool.name == **name)) {
+        bail!("{unknown} is not one of cluster, {}", every().map(|tool| tool.name).collect::<Vec<_>>().join(", "));
+    }
+    if options.names.is_empty() {
+        names = every().map(|tool| tool.name).collect();
+    }
+    let installed = ensure(&names)?;
+    for (name, path) in &installed.found {
+        println!("{name}: {}", path.display());
+    }
+    for (name, reason) in &installed.missing {
+        println!("{name}: missing ({reason})");
+    }
+    if options.require_all && !installed.missing.is_empty() {
+        bail!("{} of the programs could not be installed", installed.missing.len());
+    }
+    Ok(())
 }
 
 /// Where the programs are kept: `$SLIPWAY_TOOLS`, else `slipway/tools` below the user's cache folder.
 pub fn cache() -> PathBuf {
-    if let Some(dir) = std::env::var_os("SLIPWAY_TOOLS") {
-        return dir.into();
-    }
+    std::env::var_os("SLIPWAY_TOOLS").map_or_else(|| user_cache().join("tools"), PathBuf::from)
+}
+
+/// The folder `slipway` below the user's cache folder.
+pub fn user_cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    base.unwrap_or_else(std::env::temp_dir).join("slipway/tools")
+    base.unwrap_or_else(std::env::temp_dir).join("slipway")
 }
 
 /// Installs what is missing of the named programs, with a line of progress for each.
@@ -91,11 +109,12 @@ pub fn ensure(names: &[&str]) -> Result<Installed> {
     fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
     let lock = File::create(root.join("lock"))?;
     lock.lock().context("cannot lock the cache of tools")?;
-    let mut installed = Installed { dirs: Vec::new(), found: Vec::new(), missing: Vec::new() };
-    for tool in TOOLS.iter().filter(|tool| names.contains(&tool.name)) {
+    sweep(&root);
+    let mut installed = Installed::default();
+    for tool in every().filter(|tool| names.contains(&tool.name)) {
         match place(tool, &root) {
             Ok(program) => {
-                if !matches!(tool.source, Source::Base)
+                if !matches!(tool.source, Source::Base | Source::Files { .. })
                     && let Some(dir) = program.parent()
                 {
                     installed.dirs.push(dir.to_path_buf());
@@ -108,18 +127,36 @@ pub fn ensure(names: &[&str]) -> Result<Installed> {
     Ok(installed)
 }
 
-/// Every program of the list.
+/// Removes what an interrupted install left; whoever holds the lock is alone.
+fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".draft-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Every program of the list but the parts of the cluster.
 pub fn all() -> Vec<&'static str> {
-    TOOLS.iter().map(|tool| tool.name).collect()
+    list::TOOLS.iter().map(|tool| tool.name).collect()
+}
+
+/// The parts of the cluster.
+pub fn cluster() -> Vec<&'static str> {
+    list::CLUSTER.iter().map(|tool| tool.name).collect()
+}
+
+fn every() -> impl Iterator<Item = &'static Tool> {
+    list::TOOLS.iter().chain(list::CLUSTER)
 }
 
 fn place(tool: &Tool, root: &Path) -> Result<PathBuf> {
     if matches!(tool.source, Source::Base) {
         return process::find(tool.name).with_context(|| format!("{} is not on PATH", tool.name));
     }
-    let dir = root.join(format!("{}-{}", tool.name, tool.version));
+    let dir = root.join(install::key(tool)?);
     let program = program(tool, &dir);
-    if process::is_executable(&program) {
+    if is_there(tool, &program) {
         return Ok(program);
     }
     eprintln!("tools: installing {} {} …", tool.name, tool.version);
@@ -127,8 +164,8 @@ fn place(tool: &Tool, root: &Path) -> Result<PathBuf> {
     let draft = root.join(format!(".draft-{}-{}", tool.name, std::process::id()));
     let _ = fs::remove_dir_all(&draft);
     fs::create_dir_all(&draft)?;
-    let done = install(tool, &draft).and_then(|()| {
-        if !process::is_executable(&self::program(tool, &draft)) {
+    let done = watched(tool, || install::install(tool, &draft)).and_then(|()| {
+        if !is_there(tool, &self::program(tool, &draft)) {
             bail!("the install left no program {}", tool.name);
         }
         let _ = fs::remove_dir_all(&dir);
@@ -140,49 +177,40 @@ fn place(tool: &Tool, root: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Runs `work`, and says every half minute that it is still at it.
+fn watched<T>(tool: &Tool, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let (done, wait) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while wait.recv_timeout(STILL) == Err(RecvTimeoutError::Timeout) {
+                eprintln!(
+                    "tools: still installing {} {} after {} s",
+                    tool.name,
+                    tool.version,
+                    start.elapsed().as_secs()
+                );
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+fn is_there(tool: &Tool, program: &Path) -> bool {
+    match tool.source {
+        Source::Files { .. } => program.is_dir(),
+        _ => process::is_executable(program),
+    }
+}
+
 fn program(tool: &Tool, dir: &Path) -> PathBuf {
     match tool.source {
         Source::Npm(_) => dir.join("node_modules/.bin").join(tool.name),
         Source::Debian { file, .. } => dir.join(file),
+        Source::Files { .. } => dir.join("files"),
+        Source::Module { program, .. } => dir.join("bin").join(program),
         Source::Go(_) | Source::Cargo | Source::Base => dir.join("bin").join(tool.name),
-    }
-}
-
-fn install(tool: &Tool, dir: &Path) -> Result<()> {
-    match tool.source {
-        Source::Base => Ok(()),
-        Source::Go(package) => {
-            let mut go = Command::new("go");
-            go.args(["install", &format!("{package}@{}", tool.version)])
-                .env("GOBIN", dir.join("bin"))
-                .env("GOFLAGS", "");
-            process::output(&mut go).map(drop)
-        }
-        Source::Npm(package) => {
-            let mut npm = Command::new("npm");
-            npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(dir);
-            npm.arg(format!("{package}@{}", tool.version));
-            process::output(&mut npm).map(drop)
-        }
-        Source::Cargo => {
-            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            cargo.args(["install", "--locked", "--quiet", tool.name, "--version", tool.version, "--root"]).arg(dir);
-            cargo.env("CARGO_TARGET_DIR", dir.join("target"));
-            process::output(&mut cargo)?;
-            let _ = fs::remove_dir_all(dir.join("target"));
-            Ok(())
-        }
-        Source::Debian { package, .. } => {
-            let download = || process::output(Command::new("apt-get").args(["download", package]).current_dir(dir));
-            if download().is_err() {
-                process::output(Command::new("apt-get").arg("update"))?;
-                download()?;
-            }
-            let archive = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
-            let archive = archive.into_iter().find(|path| path.extension().is_some_and(|e| e == "deb"));
-            let archive = archive.with_context(|| format!("no archive of the package {package} came"))?;
-            process::output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(dir))?;
-            Ok(fs::remove_file(&archive)?)
-        }
     }
 }
