@@ -14,6 +14,7 @@ pub mod preflight;
 pub mod preview;
 pub mod quantity;
 pub mod receipt;
+pub mod refusal;
 pub mod state;
 pub mod step;
 pub mod tier;

@@ -14,7 +14,7 @@ use crate::{error::CLUSTER_UNKNOWN, model::manifest::Doc};
 /// The one field manager (ENV-80); another name would orphan every field.
 pub const FIELD_MANAGER: &str = "slipway-environment";
 
-pub use crate::model::environment::ObjectRef;
+pub use crate::model::{environment::ObjectRef, refusal::Refusal};
 
 /// How a document is applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,36 +23,6 @@ pub struct Apply {
     pub dry_run: bool,
     /// Take fields over from other managers; only for objects that carry our label and uid (ENV-80).
     pub force: bool,
-}
-
-/// Why a cluster refused a request that it understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Another manager owns fields (ENV-80).
-    Conflict {
-        /// Managers that own them.
-        managers: Vec<String>,
-        /// Paths of the fields.
-        fields: Vec<String>,
-    },
-    /// The object has another uid or resource version than the request wants.
-    Precondition,
-    /// The namespace is being deleted: a conflict with deletion, no error of the document (ENV-54).
-    NamespaceTerminating,
-    /// The namespace does not exist.
-    NamespaceMissing,
-    /// The quota's status is not filled yet: transient (ENV-61).
-    QuotaPending,
-    /// The quota is used up; in the cluster's words.
-    Quota(String),
-    /// Pod Security refuses the pod; in the cluster's words.
-    PodSecurity(String),
-    /// We lack a permission; in the cluster's words.
-    Rbac(String),
-    /// The kind is not served.
-    KindUnknown,
-    /// A finalizer, webhook or policy refuses, or the document is not valid; in the cluster's words.
-    Invalid(String),
 }
 
 /// What a cluster answers to a change: the object, or why not. What gave no answer is an outer error (UNAVAILABLE, RESOURCE_EXHAUSTED with
