@@ -65,7 +65,7 @@ func run() (code int) {
 		Metrics: metrics,
 		Health:  ready,
 		Spans:   exporter,
-		App:     api.New(),
+		App:     api.New(version, commit),
 	})
 	if err != nil && !errors.Is(err, context.Canceled) {
 		logger.Error("stopped", "error", err.Error())

@@ -9,15 +9,21 @@ import (
 )
 
 // API answers the callers of the service.
-type API struct{}
+type API struct{ version, commit string }
 
-// New returns the API with what it needs.
-func New() *API { return &API{} }
+// New returns the API with what it needs: the version and commit that GET /version tells.
+func New(version, commit string) *API { return &API{version, commit} }
 
 // Register adds every route. The pattern, never the path, becomes the label of metrics and logs.
 func (a *API) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /version", a.which)
 	mux.HandleFunc("GET /v1/greetings/{name}", a.greet)
 	mux.HandleFunc("POST /v1/echo", a.echo)
+}
+
+// which tells what is running: after a deployment, and in a preview.
+func (a *API) which(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"version": a.version, "commit": a.commit})
 }
 
 func (a *API) greet(w http.ResponseWriter, r *http.Request) {

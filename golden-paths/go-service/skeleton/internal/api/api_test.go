@@ -9,13 +9,14 @@ import (
 
 func TestRoutes(t *testing.T) {
 	mux := http.NewServeMux()
-	New().Register(mux)
+	New("1.2.3", "abc").Register(mux)
 	for _, c := range []struct {
 		method, path, body string
 		code               int
 		answer             string
 	}{
 		{"GET", "/v1/greetings/ann", "", 200, `{"greeting":"Hello, ann!"}`},
+		{"GET", "/version", "", 200, `{"commit":"abc","version":"1.2.3"}`},
 		{"POST", "/v1/echo", `{"a": 1}`, 200, `{"a":1}`},
 		{"POST", "/v1/echo", `{`, 400, `{"error":"the body is not JSON"}`},
 		{"DELETE", "/v1/echo", "", 405, "Method Not Allowed"},
