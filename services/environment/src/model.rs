@@ -4,6 +4,7 @@
 //! caller brings every fact, the answer is data.
 pub mod condition;
 pub mod config;
+pub mod delivery;
 pub mod environment;
 pub mod guardrails;
 pub mod layout;

@@ -18,6 +18,7 @@ use slipway_kit::error::Result;
 
 use crate::model::{
     config::Config,
+    delivery::Delivered,
     environment::{Environment, Source},
     manifest::Doc,
     preview::Reading,
@@ -160,11 +161,31 @@ pub trait Outputs: Send + Sync {
     async fn remove(&self, output: &Output<'_>) -> Result<Landed>;
 }
 
-/// Names of bound Secrets.
+/// Bound Secrets: which there are, and their delivery into a namespace. Values never pass this service.
 #[async_trait]
 pub trait Bindings: Send + Sync {
     /// The Secrets that the environment's manifests refer to, and what they lack.
     async fn bound(&self, env: &Environment) -> Result<Bound>;
+
+    /// Has every bound Secret written into the environment's namespace, and those of bindings that are gone removed. After the guard
+    /// rails, before workloads (ENV-60); may be repeated at any time.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION (`BINDING_NOT_READY`, `FORK_NO_SECRETS`, `SECRET_TAKEN`, `NAMESPACE_CHANGED`): the user must act.
+    /// UNAVAILABLE (`SEALED`, `CLUSTER_UNREACHABLE`) and others: transient; nothing is to start without its secrets (SEC-3).
+    async fn deliver(&self, env: &Environment, place: &Place) -> Result<Delivered>;
+
+    /// Has every Secret that was delivered removed; answers the names that this call removed. A namespace that is gone has none.
+    async fn withdraw(&self, env: &Environment, place: &Place) -> Result<Vec<String>>;
+}
+
+/// Where bound Secrets go; cluster and namespace are the environment's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// How the cluster is reached.
+    pub credential: cluster::Credential,
+    /// Uid of the namespace; one of the same name with another uid is never written to.
+    pub namespace_uid: String,
 }
 
 /// What is bound to an environment.

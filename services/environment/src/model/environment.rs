@@ -373,10 +373,12 @@ impl Environment {
         true
     }
 
-    /// Takes the news that a Secret is bound or no longer bound: a new generation if that changes what manifests refer to.
+    /// Takes the news that a Secret is bound, has other content or is no longer bound: a new generation if that changes what manifests
+    /// refer to, or what we have to deliver.
     pub fn rebind(&mut self, secret_name: &str, is_gone: bool, now_us: i64) -> bool {
         let knows = self.status.secret_names.iter().any(|name| name == secret_name);
-        if self.retire.is_some() || knows != is_gone {
+        let is_delivered = knows && !is_gone && self.target == Target::Apply;
+        if self.retire.is_some() || (knows != is_gone && !is_delivered) {
             return false;
         }
         self.generation += 1;

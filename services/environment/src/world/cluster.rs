@@ -107,6 +107,15 @@ impl Clusters for NoClusters {
     }
 }
 
+/// How a cluster is reached: a reference that means the same to every service, never a credential itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// Name of a kubeconfig file below `credentials_root`.
+    KubeconfigFile(String),
+    /// The ServiceAccount of the pod.
+    InCluster,
+}
+
 /// Clusters by id.
 #[async_trait]
 pub trait Clusters: Send + Sync {
@@ -115,4 +124,12 @@ pub trait Clusters: Send + Sync {
     /// # Errors
     /// CLUSTER_UNKNOWN if none has it; UNAVAILABLE if its configuration cannot be read.
     async fn open(&self, id: &str) -> Result<Arc<dyn Cluster>>;
+
+    /// What the cluster with this id is reached with, for the secrets service.
+    ///
+    /// # Errors
+    /// CLUSTER_UNKNOWN if none has it, or if it is reached by no reference.
+    async fn credential(&self, id: &str) -> Result<Credential> {
+        Err(Error::new(&CLUSTER_UNKNOWN, format!("no reference is known by which the cluster {id:?} is reached")))
+    }
 }

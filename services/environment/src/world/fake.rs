@@ -9,19 +9,25 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::json;
-use slipway_kit::error::{DEPENDENCY_UNAVAILABLE, Error, Result, SERVICE_UNKNOWN};
+use slipway_kit::error::{DEPENDENCY_UNAVAILABLE, Error, Kind, Reason, Result, SERVICE_UNKNOWN};
 
 use super::{
-    Bindings, Bound, Directory, Fault, Job, Landed, Output, Outputs, Renderer, Repository, ServiceFacts, Sources, World,
+    Bindings, Bound, Directory, Fault, Job, Landed, Output, Outputs, Place, Renderer, Repository, ServiceFacts,
+    Sources, World,
 };
 use crate::{
     error::SUPERSEDED,
     model::{
+        delivery::{Delivered, DeliveredSecret},
         environment::{Environment, Source},
         manifest::Doc,
         preview::Reading,
     },
 };
+
+/// What the secrets service answers when a bound key does not exist; it documents the reason.
+const BINDING_NOT_READY: Reason =
+    Reason { name: "BINDING_NOT_READY", kind: Kind::FailedPrecondition, cause: "", next: "" };
 
 /// A folder in the pretended repository.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +59,10 @@ pub struct State {
     pub secret_names: Vec<String>,
     /// What is bound and does not exist.
     pub secrets_missing: Vec<String>,
+    /// Version of the bound secret.
+    pub secret_version: i64,
+    /// Names of the Secrets that stand, by namespace.
+    pub delivered: BTreeMap<String, Vec<String>>,
     /// What the renderer answers instead of documents.
     pub fault: Option<Fault>,
     /// Folders of the GitOps repository.
@@ -247,6 +257,27 @@ impl Outputs for Fake {
 impl Bindings for Fake {
     async fn bound(&self, _: &Environment) -> Result<Bound> {
         self.effect(|state| Ok(Bound { names: state.secret_names.clone(), missing: state.secrets_missing.clone() }))
+    }
+
+    async fn deliver(&self, env: &Environment, _: &Place) -> Result<Delivered> {
+        self.effect(|state| {
+            if !state.secrets_missing.is_empty() {
+                return Err(Error::new(&BINDING_NOT_READY, state.secrets_missing.join("; ")));
+            }
+            let secret = |name: &String| DeliveredSecret {
+                name: name.clone(),
+                uid: format!("{name}-{}", env.uid),
+                generation: 1,
+                versions: vec![("secrets/payments".to_owned(), state.secret_version)],
+            };
+            let delivered = Delivered { secrets: state.secret_names.iter().map(secret).collect() };
+            state.delivered.insert(env.namespace.clone(), state.secret_names.clone());
+            Ok(delivered)
+        })
+    }
+
+    async fn withdraw(&self, env: &Environment, _: &Place) -> Result<Vec<String>> {
+        self.effect(|state| Ok(state.delivered.remove(&env.namespace).unwrap_or_default()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bindings of the secrets service as a client.
 //!
-//! Owns the call and its translation to names. Refuses values: none are asked for.
+//! Owns the calls and their translation to names. Refuses values: none are asked for, none are answered.
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,16 +9,33 @@ use slipway_kit::{
     serve::Peers,
 };
 use slipway_proto::secrets::v1::{
-    ResolveEnvironmentBindingsRequest, SecretBindingState, secret_binding_service_client::SecretBindingServiceClient,
+    self as pb, ResolveEnvironmentBindingsRequest, SecretBindingState, delivery_place::Access,
+    delivery_service_client::DeliveryServiceClient, secret_binding_service_client::SecretBindingServiceClient,
 };
 
-use super::{Bindings, Bound};
-use crate::{model::environment::Environment, wire};
+use super::{Bindings, Bound, Place, cluster::Credential};
+use crate::{
+    model::{
+        delivery::{Delivered, DeliveredSecret},
+        environment::Environment,
+        guardrails,
+    },
+    wire,
+};
 
+/// Time for an answer from the database.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for an answer that needs a cluster.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The secrets service behind the peers of this process.
 pub struct SecretBindings(pub Peers);
+
+impl SecretBindings {
+    fn delivery(&self) -> DeliveryServiceClient<slipway_kit::serve::Client> {
+        DeliveryServiceClient::new(self.0.as_service("secrets", DELIVERY_TIMEOUT))
+    }
+}
 
 #[async_trait]
 impl Bindings for SecretBindings {
@@ -41,5 +58,46 @@ impl Bindings for SecretBindings {
         bound.names.sort();
         bound.names.dedup();
         Ok(bound)
+    }
+
+    async fn deliver(&self, env: &Environment, place: &Place) -> Result<Delivered> {
+        let request = pb::DeliverEnvironmentSecretsRequest {
+            service_uid: env.service_uid.clone(),
+            tier: wire::environment::tier_to(env.tier).into(),
+            environment_uid: env.uid.clone(),
+            fork: env.spec.source.fork,
+            place: Some(place_to(env, place)),
+            labels: guardrails::labels(env).into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        };
+        let answer = self.delivery().deliver_environment_secrets(request).await.map_err(error_from)?.into_inner();
+        Ok(Delivered { secrets: answer.secrets.into_iter().map(delivered).collect() })
+    }
+
+    async fn withdraw(&self, env: &Environment, place: &Place) -> Result<Vec<String>> {
+        let place = Some(place_to(env, place));
+        let request = pb::WithdrawEnvironmentSecretsRequest { environment_uid: env.uid.clone(), place };
+        let answer = self.delivery().withdraw_environment_secrets(request).await.map_err(error_from)?;
+        Ok(answer.into_inner().removed)
+    }
+}
+
+fn place_to(env: &Environment, place: &Place) -> pb::DeliveryPlace {
+    pb::DeliveryPlace {
+        cluster: env.cluster.clone(),
+        namespace: env.namespace.clone(),
+        namespace_uid: place.namespace_uid.clone(),
+        access: Some(match &place.credential {
+            Credential::KubeconfigFile(name) => Access::KubeconfigFile(name.clone()),
+            Credential::InCluster => Access::InCluster(true),
+        }),
+    }
+}
+
+fn delivered(secret: pb::DeliveredSecret) -> DeliveredSecret {
+    DeliveredSecret {
+        name: secret.name,
+        uid: secret.uid,
+        generation: secret.generation,
+        versions: secret.versions.into_iter().map(|v| (v.secret, v.version)).collect(),
     }
 }
