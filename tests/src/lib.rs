@@ -4,6 +4,7 @@
 //! story sees what a user sees.
 
 pub mod calls;
+pub mod cluster;
 pub mod main_job;
 pub mod platform;
 pub mod program;

@@ -1,0 +1,3 @@
+module slipway.dev/tests/echo
+
+go 1.26
