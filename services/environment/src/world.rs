@@ -6,6 +6,8 @@ pub mod cluster;
 pub mod directory;
 pub mod fake;
 pub mod helm;
+pub mod kubernetes;
+mod kubernetes_watch;
 pub mod outputs;
 pub mod secrets;
 pub mod sources;
