@@ -5,7 +5,9 @@
 mod delegations;
 mod role_bindings;
 mod tokens;
+mod trust_entries;
 
 pub use delegations::DelegationApi;
 pub use role_bindings::RoleBindingApi;
 pub use tokens::TokenApi;
+pub use trust_entries::TrustEntryApi;

@@ -5,8 +5,10 @@
 pub mod access;
 pub mod assertions;
 pub mod authentication;
+pub mod jobs;
 pub mod lists;
 pub mod rates;
 pub mod role_bindings;
 pub mod start;
 pub mod tokens;
+pub mod trust_entries;

@@ -20,6 +20,7 @@ use crate::{
         jwt::{Algorithm, IssuerRules, claims::MAX_LIFE_SECONDS},
         principal::Mapping,
     },
+    world::issuer::Speaks,
 };
 
 /// Everything the gateway is told.
@@ -67,12 +68,16 @@ pub struct Tls {
 pub struct Issuer {
     /// `iss` of its tokens, byte for byte.
     pub issuer: String,
-    /// Audience its tokens must name.
+    /// Audience its tokens must name; for jobs the address of this platform, never the provider's default.
     pub audience: String,
+    /// Whom its tokens speak for.
+    #[serde(default)]
+    pub kind: IssuerKind,
     /// Where its keys are; by discovery if absent.
     #[serde(default)]
     pub jwks_url: Option<String>,
-    /// Accepted algorithms of RS256, PS256, ES256, ES384, EdDSA.
+    /// Accepted algorithms of RS256, PS256, ES256, ES384, EdDSA; RS256 for jobs.
+    #[serde(default)]
     pub algorithms: Vec<String>,
     /// Accepted `typ` headers, in lower case.
     #[serde(default = "types")]
@@ -95,7 +100,25 @@ pub struct Issuer {
     /// Namespace of its users.
     #[serde(default = "namespace")]
     pub user_namespace: String,
+    /// Reusable workflows at tags that their repository protects, as `<owner>/<repo>/<path>@refs/tags/<tag>`: what trust entries
+    /// may pin beside full commits.
+    #[serde(default)]
+    pub protected_workflows: Vec<String>,
 }
+
+/// Whom the tokens of an issuer speak for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IssuerKind {
+    /// Users.
+    #[default]
+    Users,
+    /// Jobs of GitHub Actions, by trust entries.
+    GithubActions,
+}
+
+/// Longest age of a job's token, in seconds (SAFE-14).
+const JOB_AGE_SECONDS: i64 = 600;
 
 /// One webhook endpoint; GitHub's signature is the one kind so far.
 #[derive(Clone, Debug, Deserialize)]
@@ -150,16 +173,47 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Every issuer of jobs, with its workflows whose tags are protected.
+    #[must_use]
+    pub fn protected_workflows(&self) -> BTreeMap<String, Vec<String>> {
+        let jobs = self.issuers.iter().filter(|(_, issuer)| issuer.kind == IssuerKind::GithubActions);
+        jobs.map(|(id, issuer)| (id.clone(), issuer.protected_workflows.clone())).collect()
+    }
+}
+
 impl Issuer {
     fn validate(&self, at: &str, wrong: &mut Violations) {
         wrong.check(!self.issuer.is_empty(), format!("{at}.issuer"), "must not be empty");
         wrong.check(!self.audience.is_empty(), format!("{at}.audience"), "must not be empty");
-        let known = !self.algorithms.is_empty() && self.algorithms.iter().all(|a| Algorithm::named(a).is_some());
+        let jobs = self.kind == IssuerKind::GithubActions;
+        let known =
+            (jobs || !self.algorithms.is_empty()) && self.algorithms.iter().all(|a| Algorithm::named(a).is_some());
         wrong.check(known, format!("{at}.algorithms"), "must be some of RS256, PS256, ES256, ES384, EdDSA");
         let lived = (1..=MAX_LIFE_SECONDS).contains(&self.max_life_seconds);
         wrong.check(lived, format!("{at}.max_life_seconds"), "must be 1 to 86400");
         wrong.check(!self.user_claim.is_empty(), format!("{at}.user_claim"), "must not be empty");
         wrong.check(!self.types.is_empty(), format!("{at}.types"), "must not be empty");
+        if jobs {
+            self.validate_jobs(at, wrong);
+        }
+        let listed = jobs || self.protected_workflows.is_empty();
+        wrong.check(listed, format!("{at}.protected_workflows"), "is for the kind github-actions");
+    }
+
+    fn validate_jobs(&self, at: &str, wrong: &mut Violations) {
+        let id = at.strip_prefix("issuers.").unwrap_or(at);
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let named = id.len() <= 63 && !id.starts_with('-') && id.bytes().all(plain);
+        wrong.check(named, at, "must be named by up to 63 of a-z, 0-9 and -");
+        // The default audience of GitHub is the address of the repository's owner: every job of that owner can have it.
+        let host = |text: &str| url::Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let ours = host(&self.audience).is_some_and(|h| {
+            let default = h == "github.com" || h.ends_with(".ghe.com");
+            !default && (Some(&h) != host(&self.issuer).as_ref() || h == "127.0.0.1")
+        });
+        wrong.check(ours, format!("{at}.audience"), "must be the address of this platform, not one of the provider");
+        wrong.check(!self.allow_other_audiences, format!("{at}.allow_other_audiences"), "is not for jobs");
     }
 
     /// What its tokens must look like.
@@ -168,19 +222,26 @@ impl Issuer {
         IssuerRules {
             issuer: self.issuer.clone(),
             audience: self.audience.clone(),
-            algorithms: self.algorithms.iter().filter_map(|a| Algorithm::named(a)).collect(),
+            algorithms: match self.algorithms.as_slice() {
+                [] => vec![Algorithm::Rs256],
+                named => named.iter().filter_map(|a| Algorithm::named(a)).collect(),
+            },
             types: self.types.clone(),
             clients: self.clients.clone(),
             allow_other_audiences: self.allow_other_audiences,
             max_life_seconds: self.max_life_seconds,
+            max_age_seconds: (self.kind == IssuerKind::GithubActions).then_some(JOB_AGE_SECONDS),
         }
     }
 
-    /// How its tokens name users.
+    /// Whom its tokens speak for.
     #[must_use]
-    pub fn mapping(&self) -> Mapping {
+    pub fn speaks(&self) -> Speaks {
+        if self.kind == IssuerKind::GithubActions {
+            return Speaks::Job;
+        }
         let (claim, suffix) = (self.user_claim.clone(), self.user_suffix.clone());
-        Mapping { claim, suffix, namespace: self.user_namespace.clone() }
+        Speaks::User(Mapping { claim, suffix, namespace: self.user_namespace.clone() })
     }
 }
 
@@ -224,6 +285,32 @@ mod tests {
         assert_eq!((issuer.max_life_seconds, issuer.user_namespace.as_str()), (86_400, "default"));
         assert_eq!(issuer.rules().algorithms, [Algorithm::Rs256, Algorithm::EdDsa]);
         assert_eq!((config.limits.reads_per_second.get(), config.limits.read_burst.get()), (5, 100));
+    }
+
+    #[test]
+    fn jobs_have_an_audience_of_ours() {
+        let jobs = |audience: &str, more: &str| {
+            let issuer = format!(
+                "[issuers.github]\nkind = \"github-actions\"\nissuer = \"https://token.actions.githubusercontent.com\"\n\
+                 audience = \"{audience}\"\n{more}\n[webhooks.local]"
+            );
+            parse(&WHOLE.replace("[webhooks.local]", &issuer))
+        };
+        let config = jobs("https://slipway.corp.example", "").unwrap();
+        let rules = config.issuers["github"].rules();
+        assert_eq!((rules.algorithms, rules.max_age_seconds), (vec![Algorithm::Rs256], Some(600)));
+        assert_eq!(config.issuers["github"].speaks(), Speaks::Job);
+        assert_eq!(config.issuers["corp"].rules().max_age_seconds, None);
+        for audience in [
+            "https://github.com/octo",
+            "https://octo.ghe.com/x",
+            "https://token.actions.githubusercontent.com/x",
+            "octo",
+        ] {
+            assert!(jobs(audience, "").is_err(), "{audience}");
+        }
+        assert!(jobs("https://slipway.corp.example", "allow_other_audiences = true").is_err());
+        assert!(jobs("https://slipway.corp.example", "algorithms = [\"HS256\"]").is_err());
     }
 
     #[test]

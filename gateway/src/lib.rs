@@ -1,6 +1,6 @@
 //! The gateway: who calls, whether the rule of the RPC lets them in, and where the call goes.
 //!
-//! Owns the nouns of access (platform tokens, role bindings) and the edge of the platform; refuses every other noun, and never
+//! Owns the nouns of access (platform tokens, role bindings, trust entries) and the edge of the platform; refuses every other noun, and never
 //! decodes a call it forwards. Rooms: `config` is what it is told; `edge` is the outside's door, in place of an api; `api` serves
 //! access to the edge and the services; `app` holds the verbs, `model` the decisions, `store` the SQL, `world` what is outside.
 
@@ -27,13 +27,13 @@ use slipway_kit::{
 };
 use slipway_proto::access::v1::{
     delegation_service_server::DelegationServiceServer, role_binding_service_server::RoleBindingServiceServer,
-    token_service_server::TokenServiceServer,
+    token_service_server::TokenServiceServer, trust_entry_service_server::TrustEntryServiceServer,
 };
 use tokio::net::TcpListener;
 
 use app::{
-    access::Access, authentication::Authentication, lists::Lists, rates::Limits, role_bindings::RoleBindings,
-    tokens::Tokens,
+    access::Access, authentication::Authentication, jobs::Jobs, lists::Lists, rates::Limits,
+    role_bindings::RoleBindings, tokens::Tokens, trust_entries::TrustEntries,
 };
 pub use config::Config;
 use edge::{Edge, Parts, Webhooks};
@@ -67,11 +67,15 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
     let first = app::start::begin(&store, &clock, &key).await?;
 
     let limits = Arc::new(Limits::new(config.limits.clone()));
-    let access = Access::new(store.clone(), Box::new(Catalog::new(context.peers.clone())));
+    let catalog = Catalog::new(context.peers.clone());
+    let (access, owners) = (Access::new(store.clone(), Box::new(catalog.clone())), Arc::new(catalog));
+    let jobs = Jobs::new(store.clone(), owners.clone());
     let authentication =
-        Authentication::new(access.clone(), store.clone(), clock.clone(), key, issuers, limits.clone());
+        Authentication::new(access.clone(), store.clone(), clock.clone(), key, issuers, jobs, limits.clone());
     let lists = Lists::new(Sealer::load(&db).await?);
     let tokens = Tokens::new(store.clone(), access.clone(), clock.clone(), key, lists.clone());
+    let (workflows, of_trust) = (config.protected_workflows(), lists.clone());
+    let trust = TrustEntries::new(store.clone(), access.clone(), owners, clock.clone(), of_trust, workflows);
     let bindings = RoleBindings::new(store, access.clone(), clock.clone(), lists);
     let delegations =
         api::DelegationApi { authentication: authentication.clone(), signer: signer.clone(), clock: clock.clone() };
@@ -79,6 +83,7 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
     let service = Service::new("gateway", db)
         .add(TokenServiceServer::new(api::TokenApi(tokens)))
         .add(RoleBindingServiceServer::new(api::RoleBindingApi(bindings)))
+        .add(TrustEntryServiceServer::new(api::TrustEntryApi(trust)))
         .add(DelegationServiceServer::new(delegations))
         .task("access facts", move |shutdown| facts.keep(shutdown))
         .task("issuer keys", move |shutdown| keys.keep_keys(shutdown));
@@ -145,7 +150,7 @@ fn issuers(config: &Config, clock: &Clock) -> Result<Vec<Issuer>> {
     let fetcher = Fetcher::new(&config.issuer_hosts.iter().cloned().chain(hosts).collect::<Vec<_>>())?;
     let make = |(id, issuer): (&String, &config::Issuer)| {
         let source = Remote::new(fetcher.clone(), issuer.issuer.clone(), issuer.jwks_url.clone());
-        Issuer::new(id.clone(), issuer.rules(), issuer.mapping(), Box::new(source), clock.clone())
+        Issuer::new(id.clone(), issuer.rules(), issuer.speaks(), Box::new(source), clock.clone())
     };
     Ok(config.issuers.iter().map(make).collect())
 }

@@ -3,6 +3,7 @@
 //! Refuses async, I/O and clocks: the caller brings the bytes, the keys and the time.
 
 pub mod credential;
+pub mod job;
 pub mod jwt;
 pub mod noun;
 pub mod principal;
@@ -10,4 +11,5 @@ pub mod rights;
 pub mod route;
 pub mod strict_json;
 pub mod token;
+pub mod trust;
 pub mod webhook;

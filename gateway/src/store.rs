@@ -1,12 +1,14 @@
-//! All SQL of the gateway: tokens, role bindings, and the version that every change of access raises.
+//! All SQL of the gateway: tokens, role bindings, trust entries, and the version that every change of access raises.
 //!
 //! Refuses decisions: it answers rows. Every change raises the version in its own transaction (SAFE-40).
 
 mod role_bindings;
 mod tokens;
+mod trust_entries;
 
 pub use role_bindings::{BINDING_FIELDS, read_binding};
 pub use tokens::{TOKEN_FIELDS, read_token};
+pub use trust_entries::{TRUST_ENTRY_FIELDS, read_trust_entry};
 
 use slipway_kit::{
     args,

@@ -6,9 +6,11 @@ use crate::app::lists::Total;
 
 mod role_binding;
 mod token;
+mod trust_entry;
 
 pub use role_binding::{bound_role, role, role_binding};
 pub use token::{scopes, token, token_scopes, who_am_i};
+pub use trust_entry::{new_trust_entry, trust_change, trust_entry};
 
 /// A time on the wire; absent for 0.
 fn time(us: i64) -> Option<prost_types::Timestamp> {

@@ -63,6 +63,8 @@ async fn a_token_of_an_identity_provider_is_its_user_with_the_teams_of_the_catal
         user_claim: "email".into(),
         user_suffix: "@example.com".into(),
         user_namespace: "default".into(),
+        kind: Default::default(),
+        protected_workflows: vec![],
     };
     let change = move |config: &mut slipway_gateway::Config| {
         config.issuers = BTreeMap::from([("corp".to_owned(), issuer)]);

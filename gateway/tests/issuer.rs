@@ -18,6 +18,7 @@ use slipway_gateway::{
     app::{
         access::Access,
         authentication::{Authentication, Refusal},
+        jobs::Jobs,
         rates::Limits,
         tokens::{described, mint},
     },
@@ -28,8 +29,8 @@ use slipway_gateway::{
     },
     store::{MIGRATIONS, Store},
     world::{
-        directory::{Directory, Memberships},
-        issuer::{Failure, Issuer},
+        directory::{Directory, Memberships, Owned, Owners},
+        issuer::{Failure, Issuer, Speaks},
         key_source::KeySource,
     },
 };
@@ -105,8 +106,9 @@ fn issuer(id: &str, name: &str, provider: &Provider, clock: &Clock) -> Issuer {
         clients: vec![],
         allow_other_audiences: false,
         max_life_seconds: 3600,
+        max_age_seconds: None,
     };
-    let mapping = Mapping { claim: "sub".into(), suffix: String::new(), namespace: "default".into() };
+    let mapping = Speaks::User(Mapping { claim: "sub".into(), suffix: String::new(), namespace: "default".into() });
     Issuer::new(id.into(), rules, mapping, Box::new(provider.clone()), clock.clone())
 }
 
@@ -197,6 +199,13 @@ impl Directory for Nobody {
     }
 }
 
+#[async_trait]
+impl Owners for Nobody {
+    async fn owner(&self, _: &str) -> Result<Option<Owned>> {
+        Ok(None)
+    }
+}
+
 /// Two providers whose keys have one id, and what they make of tokens.
 struct Door {
     authentication: Authentication,
@@ -222,7 +231,8 @@ impl Door {
         ];
         let access = Access::new(store.clone(), Box::new(Nobody));
         let limits = Arc::new(Limits::new(Default::default()));
-        let authentication = Authentication::new(access, store, clock.clone(), [1; 32], issuers, limits);
+        let jobs = Jobs::new(store.clone(), Arc::new(Nobody));
+        let authentication = Authentication::new(access, store, clock.clone(), [1; 32], issuers, jobs, limits);
         Self { authentication, clock, key, other, provider, _scratch: scratch }
     }
 
@@ -323,7 +333,9 @@ async fn platform_tokens_end_by_time_and_by_revocation() {
     let clock = Clock::manual(NOW * 1_000_000);
     let access = Access::new(store.clone(), Box::new(Nobody));
     let limits = Arc::new(Limits::new(Default::default()));
-    let authentication = Authentication::new(access.clone(), store.clone(), clock.clone(), [1; 32], vec![], limits);
+    let jobs = Jobs::new(store.clone(), Arc::new(Nobody));
+    let authentication =
+        Authentication::new(access.clone(), store.clone(), clock.clone(), [1; 32], vec![], jobs, limits);
     let plain = mint();
     let token = described(&plain, "t".into(), "user:default/ann".into(), vec![], clock.now_us(), 60_000_000);
     let mut tx = store.db().begin().await.unwrap();

@@ -18,21 +18,24 @@ use slipway_kit::{
     error::{Error, INVALID_CREDENTIALS, TOKEN_EXPIRED},
     serve::Shutdown,
 };
+use tokio::time::Instant;
 
 use super::{
-    access::{Access, Known},
+    access::{AGE_MAX, Access, Known},
     assertions::Assertions,
+    jobs::{Jobs, Unknown},
     rates::{Buckets, Limits},
 };
 use crate::{
     error::Result,
     model::{
         credential::Credential,
-        jwt::{Parts, Refused, claims::LEEWAY_SECONDS},
+        jwt::{Parts, Refused, Verified, claims::LEEWAY_SECONDS},
         token::PlainToken,
+        trust,
     },
     store::Store,
-    world::issuer::{Failure, Issuer, REFRESH},
+    world::issuer::{Failure, Issuer, REFRESH, Speaks},
 };
 
 /// Most verified credentials that are remembered.
@@ -60,8 +63,20 @@ pub struct Admission {
 
 /// What the credential rests on, beyond the facts.
 enum Proof {
-    Token { id: String, noted_us: AtomicI64 },
-    Issuer { at: usize, keys: u64 },
+    Token {
+        id: String,
+        noted_us: AtomicI64,
+    },
+    Issuer {
+        at: usize,
+        keys: u64,
+    },
+    /// Trust entries and the owners of their services, asked for at this moment; no generation tells of an owner.
+    Job {
+        at: usize,
+        keys: u64,
+        read: Instant,
+    },
 }
 
 impl Admission {
@@ -95,12 +110,13 @@ struct Inner {
     clock: Clock,
     key: [u8; 32],
     issuers: Vec<Issuer>,
+    jobs: Jobs,
     limits: Arc<Limits>,
     cache: moka::sync::Cache<[u8; 32], Arc<Admission>>,
 }
 
 impl Authentication {
-    /// Checks tokens hashed under `key` and those of `issuers`.
+    /// Checks tokens hashed under `key` and those of `issuers`; `jobs` knows whom CI tokens speak for.
     #[must_use]
     pub fn new(
         access: Access,
@@ -108,10 +124,11 @@ impl Authentication {
         clock: Clock,
         key: [u8; 32],
         issuers: Vec<Issuer>,
+        jobs: Jobs,
         limits: Arc<Limits>,
     ) -> Self {
         let cache = moka::sync::Cache::builder().max_capacity(CACHE_MAX).time_to_live(CACHE_LIFE).build();
-        Self(Arc::new(Inner { access, store, clock, key, issuers, limits, cache }))
+        Self(Arc::new(Inner { access, store, clock, key, issuers, jobs, limits, cache }))
     }
 
     /// Who presents this credential.
@@ -160,6 +177,9 @@ impl Authentication {
     /// # Errors
     /// UNAVAILABLE as the facts; `None` when the principal or its credential is gone.
     pub async fn present(&self, principal: &str, credential: &str) -> Result<Option<Caller>> {
+        if trust::of_credential(credential).is_some() {
+            return self.0.jobs.present(principal, credential).await;
+        }
         let known = self.0.access.known().await?;
         let rights = known.rights(principal)?;
         if rights.is_empty() {
@@ -199,6 +219,9 @@ impl Authentication {
         let keys_hold = match &admission.proof {
             Proof::Token { .. } => true,
             Proof::Issuer { at, keys } => self.0.issuers[*at].generation() == Some(*keys),
+            Proof::Job { at, keys, read } => {
+                read.elapsed() < AGE_MAX && self.0.issuers[*at].generation() == Some(*keys)
+            }
         };
         keys_hold && admission.generation == known.generation && self.0.clock.now_us() < admission.expires_us
     }
@@ -247,16 +270,36 @@ impl Authentication {
             Err(Failure::Refused(why)) => return Err(refusal(&why)),
             Err(Failure::Away(error)) => return Err(unavailable(error)),
         };
-        let principal = issuer.mapping.principal(&verified.claims).ok_or_else(|| refused("no user"))?;
-        let rights = known.rights(&principal).map_err(unavailable)?;
+        let (caller, proof) = match &issuer.speaks {
+            Speaks::User(mapping) => {
+                let principal = mapping.principal(&verified.claims).ok_or_else(|| refused("no user"))?;
+                let rights = known.rights(&principal).map_err(unavailable)?;
+                let credential = format!("issuers/{}", issuer.id);
+                (caller(&principal, CallerKind::User, &credential, None, rights), Proof::Issuer { at, keys })
+            }
+            Speaks::Job => {
+                let read = Instant::now();
+                (self.job(issuer, &verified).await?, Proof::Job { at, keys, read })
+            }
+        };
+        let over_seconds = issuer.rules.max_age_seconds.map_or(i64::MAX, |most| verified.issued_seconds + most);
+        let expires_seconds = (verified.expires_seconds + LEEWAY_SECONDS).min(over_seconds.saturating_add(1));
         Ok(Admission {
-            caller: caller(&principal, CallerKind::User, &format!("issuers/{}", issuer.id), None, rights),
+            buckets: self.0.limits.of(&caller.principal),
+            caller,
             generation: known.generation,
-            expires_us: (verified.expires_seconds + LEEWAY_SECONDS).saturating_mul(1_000_000),
-            proof: Proof::Issuer { at, keys },
-            buckets: self.0.limits.of(&principal),
+            expires_us: expires_seconds.saturating_mul(1_000_000),
+            proof,
             assertions: Assertions::default(),
         })
+    }
+
+    async fn job(&self, issuer: &Issuer, verified: &Verified) -> Result<Caller, Refusal> {
+        match self.0.jobs.caller(&issuer.id, verified).await {
+            Ok(caller) => Ok(caller),
+            Err(Unknown::Refused(cause)) => Err(refused(cause)),
+            Err(Unknown::Away(error)) => Err(unavailable(error)),
+        }
     }
 
     /// Notes the use of a token once a minute, behind the call.
@@ -283,7 +326,7 @@ fn caller(
     rights: crate::model::rights::Rights,
 ) -> Caller {
     let (principal, credential) = (principal.to_owned(), credential.to_owned());
-    Caller { principal, kind, credential, teams: rights.teams, roles: rights.roles, scopes }
+    Caller { principal, kind, credential, teams: rights.teams, roles: rights.roles, scopes, job: None }
 }
 
 /// The one answer to every faulty credential.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_kit::{
-    error::Result,
+    error::{Result, SERVICE_UNKNOWN},
     serve::{Peers, error_from},
 };
-use slipway_proto::access::v1::{ListMembershipsRequest, directory_service_client::DirectoryServiceClient};
+use slipway_proto::access::v1::{
+    ListMembershipsRequest, ResolveOwnerRequest, directory_service_client::DirectoryServiceClient,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -33,7 +35,27 @@ pub trait Directory: Send + Sync + 'static {
     async fn memberships(&self) -> Result<Memberships>;
 }
 
+/// An entity of the catalog and whom it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// Its canonical reference.
+    pub reference: String,
+    /// The group that owns it; `None` if nobody does.
+    pub owner: Option<String>,
+}
+
+/// Where owners come from.
+#[async_trait]
+pub trait Owners: Send + Sync + 'static {
+    /// Owner of an entity, now; `None` if there is no such entity.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the directory does not answer, INVALID_FIELD for a text that is no reference.
+    async fn owner(&self, reference: &str) -> Result<Option<Owned>>;
+}
+
 /// The catalog as directory.
+#[derive(Clone)]
 pub struct Catalog {
     peers: Peers,
 }
@@ -56,5 +78,22 @@ impl Directory for Catalog {
         pairs.sort_unstable();
         pairs.dedup();
         Ok(Memberships { revision: answer.revision, pairs })
+    }
+}
+
+#[async_trait]
+impl Owners for Catalog {
+    async fn owner(&self, reference: &str) -> Result<Option<Owned>> {
+        let mut client = DirectoryServiceClient::new(self.peers.as_service("catalog", TIMEOUT));
+        let request = ResolveOwnerRequest { r#ref: reference.to_owned() };
+        match client.resolve_owner(request).await.map_err(error_from) {
+            Ok(found) => {
+                let found = found.into_inner();
+                let owner = Some(found.owner).filter(|owner| !owner.is_empty());
+                Ok(Some(Owned { reference: found.r#ref, owner }))
+            }
+            Err(error) if error.is(&SERVICE_UNKNOWN) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -32,14 +32,23 @@ const UNKNOWN_MAX: u64 = 1_024;
 /// Longest time of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Whom the tokens of an issuer speak for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// A user, named by a claim.
+    User(Mapping),
+    /// A CI job, known by trust entries.
+    Job,
+}
+
 /// A configured issuer.
 pub struct Issuer {
     /// Id in the configuration, shown as `issuers/<id>`.
     pub id: String,
     /// What its tokens must look like.
     pub rules: IssuerRules,
-    /// How its tokens name users.
-    pub mapping: Mapping,
+    /// Whom its tokens speak for.
+    pub speaks: Speaks,
     source: Box<dyn KeySource>,
     clock: Clock,
     keys: RwLock<Option<Keys>>,
@@ -68,10 +77,10 @@ pub enum Failure {
 impl Issuer {
     /// An issuer whose keys were not fetched yet.
     #[must_use]
-    pub fn new(id: String, rules: IssuerRules, mapping: Mapping, source: Box<dyn KeySource>, clock: Clock) -> Self {
+    pub fn new(id: String, rules: IssuerRules, speaks: Speaks, source: Box<dyn KeySource>, clock: Clock) -> Self {
         let unknown = moka::sync::Cache::new(UNKNOWN_MAX);
         let (keys, fetching) = (RwLock::default(), tokio::sync::Mutex::default());
-        Self { id, rules, mapping, source, clock, keys, fetching, unknown }
+        Self { id, rules, speaks, source, clock, keys, fetching, unknown }
     }
 
     /// Number of the present keys; raised when they change, `None` when there are none that may be used.

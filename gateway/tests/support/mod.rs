@@ -32,6 +32,8 @@ use tonic::{Request, Response, Status, transport::Channel};
 #[derive(Default)]
 pub struct Seen {
     pub members: Mutex<Vec<(&'static str, &'static str)>>,
+    /// Canonical references of components and the groups that own them; empty for nobody's.
+    pub owners: Mutex<BTreeMap<String, String>>,
     pub callers: Mutex<Vec<Caller>>,
     pub metadata: Mutex<Vec<http::HeaderMap>>,
     pub calls: AtomicUsize,
@@ -47,9 +49,16 @@ type Stream_<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl directory::DirectoryService for Fake {
     async fn resolve_owner(
         &self,
-        _: Request<access::ResolveOwnerRequest>,
+        r: Request<access::ResolveOwnerRequest>,
     ) -> Result<Response<access::Ownership>, Status> {
-        Err(Status::unimplemented(""))
+        if self.0.directory_down.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("down"));
+        }
+        let asked = r.into_inner().r#ref;
+        let canonical = if asked.contains(':') { asked } else { format!("component:default/{asked}") };
+        let owner = self.0.owners.lock().unwrap().get(&canonical).cloned();
+        let owner = owner.ok_or_else(|| Error::new(&slipway_kit::error::SERVICE_UNKNOWN, "unknown"))?;
+        Ok(Response::new(access::Ownership { r#ref: canonical, owner, ..Default::default() }))
     }
 
     async fn list_memberships(

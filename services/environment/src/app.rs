@@ -94,6 +94,7 @@ impl App {
                     service_tier: Some(facts.tier.as_str()),
                     ..Facts::default()
                 })?;
+                call.check_job(&facts.reference, None)?;
                 let mut v = Violations::new();
                 let rule = format!("must be a component; {} has no environments", facts.reference);
                 v.check(facts.reference.starts_with("component:"), field, rule);
@@ -157,6 +158,8 @@ fn check(call: &Call, found: Option<Environment>, name: &str) -> Result<Environm
     match found {
         Some(env) => {
             call.check(&facts(&env))?;
+            let source = &env.spec.source;
+            call.check_job(&env.service, Some((&source.repository_id, source.pull_request)))?;
             Ok(env)
         }
         None => {

@@ -93,6 +93,32 @@ pub struct Caller {
     pub roles: BTreeSet<Role>,
     /// Limits of the credential; `None` if it has none of its own.
     pub scopes: Option<Vec<Scope>>,
+    /// What a CI job is bound to beyond its scopes; `None` for every other caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Job>,
+}
+
+/// What a job of a continuous integration system is bound to, as its trust entries and its verified token say (SAFE-17, SAFE-18).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The provider's numeric id of the repository it runs in.
+    pub repository_id: String,
+    /// The pull request it runs for; such a job acts on the preview of that pull request alone.
+    pub pull_request: Option<i64>,
+    /// Permissions by service, canonical references: what the scopes hold for a whole team, held for one service.
+    pub grants: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Job {
+    /// Whether a trust entry gives it this permission on the service.
+    pub fn may(&self, permission: &str, service: &str) -> bool {
+        self.grants.get(service).is_some_and(|granted| granted.contains(permission))
+    }
+
+    /// Whether it may act on what came from this repository and pull request.
+    pub fn reaches(&self, repository_id: &str, pull_request: Option<i64>) -> bool {
+        self.repository_id == repository_id && (self.pull_request.is_none() || self.pull_request == pull_request)
+    }
 }
 
 impl Caller {
@@ -119,6 +145,7 @@ impl Caller {
             teams: BTreeMap::new(),
             roles: BTreeSet::new(),
             scopes: None,
+            job: None,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct IssuerRules {
     pub allow_other_audiences: bool,
     /// Longest life (`exp` − `iat`), in seconds; never above [`MAX_LIFE_SECONDS`].
     pub max_life_seconds: i64,
+    /// Longest time since `iat`, in seconds, whatever `exp` says; as long as the life if `None`.
+    pub max_age_seconds: Option<i64>,
 }
 
 /// What a verified token says.
@@ -78,7 +80,7 @@ pub(super) fn check(claims: &Map<String, Value>, rules: &IssuerRules, now: i64) 
         return Err(Refused::Invalid("life"));
     }
     // Last, so that only a token good in all else is called expired.
-    if now >= expires + LEEWAY_SECONDS {
+    if now >= expires + LEEWAY_SECONDS || rules.max_age_seconds.is_some_and(|most| now - issued > most) {
         return Err(Refused::Expired);
     }
     Ok(Verified {

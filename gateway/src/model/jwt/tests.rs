@@ -109,6 +109,7 @@ fn rules() -> IssuerRules {
         clients: vec![],
         allow_other_audiences: false,
         max_life_seconds: 3600,
+        max_age_seconds: None,
     }
 }
 

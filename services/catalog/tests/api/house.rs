@@ -219,6 +219,7 @@ fn user(name: &str, team: Option<&str>, roles: &[Role]) -> Caller {
         teams: team.map(|t| (format!("group:default/{t}"), Role::Developer)).into_iter().collect(),
         roles: roles.iter().copied().collect(),
         scopes: None,
+        job: None,
     }
 }
 

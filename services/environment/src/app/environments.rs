@@ -119,6 +119,7 @@ impl App {
             return Ok(answer);
         }
         let source = Source { branch: new.branch.clone(), ..self.service_source(&service).await? };
+        call.check_job(&service.reference, Some((&source.repository_id, None)))?;
         despite_races("environment", || self.try_create(call, new, (kind, tier), &service, &source)).await
     }
 

@@ -73,7 +73,7 @@ impl App {
         if let Some(answer) = self.replayed(call).await? {
             return Ok(answer);
         }
-        let source = self.pull_source(&service, wanted.pull_request).await?;
+        let source = self.pull_source(call, &service, wanted.pull_request).await?;
         despite_races("preview", || self.try_ensure(call, wanted, &service, &source)).await
     }
 
@@ -87,7 +87,11 @@ impl App {
         let subject = pull_subject(source);
         let key = names::natural_key(&subject, &service.reference);
         let before = self.store.living(&self.store.db, &key).await?;
-        let head = head_of(self.world.sources.read(source).await, wanted)?;
+        let reading = self.world.sources.read(source).await;
+        if let Reading::Open(Head { fork: true, .. }) = &reading {
+            call.refuse_job()?;
+        }
+        let head = head_of(reading, wanted)?;
         check_image_names("images", &wanted.images, &head)?;
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
             Begun::Replay(answer) => return Ok(answer),
@@ -151,7 +155,7 @@ impl App {
         etag: &str,
     ) -> Result<Environment> {
         let service = self.service(call, "service", service, Tier::Development.word()).await?;
-        let source = self.pull_source(&service, pull_request).await?;
+        let source = self.pull_source(call, &service, pull_request).await?;
         let key = names::natural_key(&pull_subject(&source), &service.reference);
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
             Begun::Replay(answer) => return Ok(answer),
@@ -169,9 +173,11 @@ impl App {
         Ok(env)
     }
 
-    /// The source of a pull request in the service's repository.
-    async fn pull_source(&self, service: &ServiceFacts, number: i64) -> Result<Source> {
-        Ok(Source { pull_request: Some(number), ..self.service_source(service).await? })
+    /// The source of a pull request in the service's repository; a CI job sees only its own (SAFE-18).
+    async fn pull_source(&self, call: &Call, service: &ServiceFacts, number: i64) -> Result<Source> {
+        let source = Source { pull_request: Some(number), ..self.service_source(service).await? };
+        call.check_job(&service.reference, Some((&source.repository_id, source.pull_request)))?;
+        Ok(source)
     }
 
     /// The repository of a service, without a branch or pull request.

@@ -19,6 +19,7 @@ impl App {
             Some(receipt) => {
                 let owner = Some(receipt.owner.as_str()).filter(|o| !o.is_empty());
                 call.check(&Facts { owner, environment_tier: Some(receipt.tier.word()), ..Facts::default() })?;
+                call.refuse_job()?;
                 Ok(receipt)
             }
             None => {

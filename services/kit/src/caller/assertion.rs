@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Caller, CallerKind, Role, Scope};
+use super::{Caller, CallerKind, Job, Role, Scope};
 use crate::error::{Error, INVALID_CREDENTIALS, Result};
 
 /// Metadata key of the assertion; the gateway strips it from what comes in.
@@ -43,6 +43,8 @@ pub struct Assertion {
     teams: std::collections::BTreeMap<String, Role>,
     roles: std::collections::BTreeSet<Role>,
     scopes: Option<Vec<Scope>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    job: Option<Job>,
     /// Method it was made for, or `*`.
     pub method: String,
     /// Service that acts for the principal, for delegations.
@@ -61,6 +63,7 @@ impl Assertion {
             teams: self.teams.clone(),
             roles: self.roles.clone(),
             scopes: self.scopes.clone(),
+            job: self.job.clone(),
         }
     }
 
@@ -134,6 +137,7 @@ impl Signer {
             teams: caller.teams.clone(),
             roles: caller.roles.clone(),
             scopes: caller.scopes.clone(),
+            job: caller.job.clone(),
             method: method.to_owned(),
             act: act.map(str::to_owned),
             iat: now,

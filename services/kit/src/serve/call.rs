@@ -79,6 +79,20 @@ impl Call {
         authz::decide_permission(&self.caller, authz::Relation::OwnerTeam, permission, facts).is_ok()
     }
 
+    /// Whether the caller, if it is a CI job, may do this to a service's thing: by the trust entry of the service and, where the
+    /// thing comes from a repository, by that and its pull request (SAFE-18). Other callers pass.
+    pub fn check_job(&self, service: &str, source: Option<(&str, Option<i64>)>) -> Result<()> {
+        let Some(job) = &self.caller.job else { return Ok(()) };
+        let granted = job.may(&self.rule()?.permission, service);
+        let reached = source.is_none_or(|(repository_id, pull)| job.reaches(repository_id, pull));
+        self.keep(if granted && reached { Ok(()) } else { Err(Denied::Scope) })
+    }
+
+    /// Refuses a CI job: what comes from a fork gives no job of the repository a right (SAFE-18).
+    pub fn refuse_job(&self) -> Result<()> {
+        self.keep(if self.caller.job.is_none() { Ok(()) } else { Err(Denied::Scope) })
+    }
+
     /// Which rows the caller may read under the method's permission.
     pub fn visible(&self) -> Visible {
         self.rule().map_or(Visible::Owners(Vec::new()), |rule| Visible::of(&self.caller, &rule.permission))

@@ -211,6 +211,7 @@ fn caller(principal: &str, teams: &[(&str, Role)], roles: &[Role]) -> Caller {
         teams: teams.iter().map(|(team, role)| (format!("group:default/{team}"), *role)).collect(),
         roles: roles.iter().copied().collect::<BTreeSet<_>>(),
         scopes: None,
+        job: None,
     }
 }
 

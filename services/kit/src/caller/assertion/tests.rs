@@ -8,6 +8,8 @@ fn ann() -> Caller {
     caller.principal = "user:default/ann".to_owned();
     caller.teams.insert("group:default/shop".to_owned(), Role::Developer);
     caller.scopes = Some(vec![Scope { permission: "environments.*".to_owned(), resource: String::new() }]);
+    let granted = [("component:default/shop".to_owned(), ["environments.get".to_owned()].into())];
+    caller.job = Some(Job { repository_id: "100".to_owned(), pull_request: Some(7), grants: granted.into() });
     caller
 }
 
@@ -23,6 +25,7 @@ fn claims(change: impl FnOnce(&mut Assertion)) -> Assertion {
         teams: caller.teams,
         roles: caller.roles,
         scopes: caller.scopes,
+        job: caller.job,
         method: METHOD.to_owned(),
         act: None,
         iat: now,
@@ -116,4 +119,20 @@ fn the_key_file_is_made_once_and_private() {
     assert!(again.verify(&token, "environment", "gateway", METHOD).is_ok());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
     assert!(Signer::load_or_create(&path).is_err());
+}
+
+#[test]
+fn a_job_reaches_its_own_pull_request_and_service_alone() {
+    let job = ann().job.expect("a job");
+    assert!(job.reaches("100", Some(7)) && job.may("environments.get", "component:default/shop"));
+    for (repository, pull) in [("100", Some(8)), ("100", None), ("101", Some(7)), ("", Some(7))] {
+        assert!(!job.reaches(repository, pull), "{repository} {pull:?}");
+    }
+    for (permission, service) in
+        [("environments.delete", "component:default/shop"), ("environments.get", "component:default/Shop"), ("", "")]
+    {
+        assert!(!job.may(permission, service), "{permission} {service}");
+    }
+    let pushed = Job { pull_request: None, ..job };
+    assert!(pushed.reaches("100", Some(7)) && pushed.reaches("100", None) && !pushed.reaches("101", None));
 }
