@@ -210,27 +210,9 @@ async fn a_job_is_exactly_what_its_entry_gives() {
     assert_eq!(denied.code(), Code::PermissionDenied);
 }
 
-#[tokio::test]
-async fn every_other_token_is_the_same_nobody() {
-    let house = House::open().await;
-    let pinned = format!("octo/flows/.github/workflows/deploy.yaml@{}", "a".repeat(40));
-    house.trust(json!({})).await;
-    let environment = json!({"events": ["push"], "refs": ["refs/heads/main"], "environment": "preview",
-        "jobWorkflowRef": pinned, "refProtected": true, "runnerEnvironment": "RUNNER_ENVIRONMENT_SELF_HOSTED"});
-    house.trust(environment).await;
-    let good_push = json!({"sub": "repo:octo/hello:environment:preview", "environment": "preview",
-        "job_workflow_ref": pinned, "runner_environment": "self-hosted"});
-    let pushed = |changes: Value| {
-        let mut all = push();
-        for (name, value) in good_push.as_object().unwrap().iter().chain(changes.as_object().unwrap()) {
-            all[name] = value.clone();
-        }
-        all
-    };
-    house.who(&house.github.token(&claims())).await.unwrap();
-    house.who(&house.github.token(&pushed(json!({})))).await.unwrap();
-    let other = pinned.replace("aaaa", "bbbb");
-    let mut bad: Vec<(String, String)> = [
+/// What makes another thing of a good pull request's token.
+fn unlike_a_pull_request() -> Vec<Value> {
+    vec![
         json!({"aud": "https://github.com/octo"}),
         json!({"aud": [AUDIENCE, "https://github.com/octo"]}),
         json!({"aud": "https://slipway.corp.example/"}),
@@ -252,9 +234,32 @@ async fn every_other_token_is_the_same_nobody() {
         json!({"nbf": now() + 120}),
         json!({"iat": now() + 120}),
     ]
-    .into_iter()
-    .map(|change| (change.to_string(), house.github.token(&with(change))))
-    .collect();
+}
+
+#[tokio::test]
+async fn every_other_token_is_the_same_nobody() {
+    let house = House::open().await;
+    let pinned = format!("octo/flows/.github/workflows/deploy.yaml@{}", "a".repeat(40));
+    house.trust(json!({})).await;
+    let environment = json!({"events": ["push"], "refs": ["refs/heads/main"], "environment": "preview",
+        "jobWorkflowRef": pinned, "refProtected": true, "runnerEnvironment": "RUNNER_ENVIRONMENT_SELF_HOSTED"});
+    house.trust(environment).await;
+    let good_push = json!({"sub": "repo:octo/hello:environment:preview", "environment": "preview",
+        "job_workflow_ref": pinned, "runner_environment": "self-hosted"});
+    let pushed = |changes: Value| {
+        let mut all = push();
+        for (name, value) in good_push.as_object().unwrap().iter().chain(changes.as_object().unwrap()) {
+            all[name] = value.clone();
+        }
+        all
+    };
+    house.who(&house.github.token(&claims())).await.unwrap();
+    house.who(&house.github.token(&pushed(json!({})))).await.unwrap();
+    let other = pinned.replace("aaaa", "bbbb");
+    let mut bad: Vec<(String, String)> = unlike_a_pull_request()
+        .into_iter()
+        .map(|change| (change.to_string(), house.github.token(&with(change))))
+        .collect();
     bad.extend(
         [
             json!({"job_workflow_ref": other}),

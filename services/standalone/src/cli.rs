@@ -44,6 +44,9 @@ pub struct Up {
     /// Domain below which previews get their hosts.
     #[arg(long, default_value = "preview.localhost")]
     pub preview_domain: String,
+    /// File with identity providers and issuers of CI jobs, as TOML: `[issuers.<id>]` and `issuer_hosts` as the gateway has them.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
     /// Loads a small organisation, makes a service from the golden path and opens a pull request.
     #[arg(long)]
     pub example: bool,
@@ -69,7 +72,7 @@ pub enum Pr {
 }
 
 /// Where the repositories are, and which one is meant.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Target {
     /// Directory of all data, as given to `slipway up`.
     #[arg(long, default_value = ".slipway")]

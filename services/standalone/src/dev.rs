@@ -27,19 +27,20 @@ const COMMITS_MAX: usize = 100;
 /// Does it, delivers the webhooks and prints the pull request.
 pub async fn pr(verb: Pr) -> Result<()> {
     match verb {
-        Pr::Open(open) => print(&open.target.repository.clone(), &self::open(open).await?),
-        Pr::Push(push) => print(&push.target.repository.clone(), &self::push(push).await?),
-        Pr::Close(close) => print(&close.target.repository.clone(), &self::close(close).await?),
+        Pr::Open(open) => print(&open.target.clone(), &self::open(open).await?).await,
+        Pr::Push(push) => print(&push.target.clone(), &self::push(push).await?).await,
+        Pr::Close(close) => print(&close.target.clone(), &self::close(close).await?).await,
     }
-    Ok(())
 }
 
-fn print(repository: &str, pull: &PullRequest) {
+async fn print(target: &Target, pull: &PullRequest) -> Result<()> {
+    let repository = Desk::at(target).await?.repository;
     let answer = serde_json::json!({
-        "repository": repository, "number": pull.number, "open": pull.open, "headSha": pull.head_sha,
+        "repository": repository.name, "repositoryId": repository.id, "number": pull.number, "open": pull.open, "headSha": pull.head_sha,
         "headRef": pull.head_ref, "baseRef": pull.base_ref, "mergeSha": pull.merge_sha,
     });
     println!("{answer}");
+    Ok(())
 }
 
 /// The repository and whoever acts on it.

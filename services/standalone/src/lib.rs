@@ -1,7 +1,7 @@
 //! The platform in one process, and the command line around it.
 //!
 //! `platform` wires the gateway and the services on embedded stores; `layout` is the data directory; `cli` the words of the command
-//! line; `up` runs the platform for a person; `example` fills it; `dev` plays a source provider. Refuses behaviour of its own: what
+//! line; `settings` the file beside them; `up` runs the platform for a person; `example` fills it; `dev` plays a source provider. Refuses behaviour of its own: what
 //! the platform does is the services' affair.
 
 pub mod cli;
@@ -9,4 +9,5 @@ pub mod dev;
 pub mod example;
 pub mod layout;
 pub mod platform;
+pub mod settings;
 pub mod up;

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::layout::{Layout, Lock, SCM};
+use crate::settings::Settings;
 
 /// How often open pull requests of the local repositories are looked at, in seconds: looking is cheap here.
 const POLL_INTERVAL_SECONDS: u64 = 5;
@@ -36,6 +37,8 @@ pub struct Options {
     pub helm: Option<PathBuf>,
     /// Domain of the previews.
     pub preview_domain: String,
+    /// What the file given with `--config` says.
+    pub settings: Settings,
     /// How often a principal may call.
     pub limits: Rates,
 }
@@ -49,6 +52,7 @@ impl Options {
             database_url: None,
             helm: None,
             preview_domain: "preview.localhost".to_owned(),
+            settings: Settings::default(),
             limits: Rates::default(),
         }
     }
@@ -144,8 +148,8 @@ impl Parts {
             listen: address,
             tls: None,
             token_key_file: self.layout.key("tokens"),
-            issuers: BTreeMap::new(),
-            issuer_hosts: Vec::new(),
+            issuers: self.options.settings.issuers.clone(),
+            issuer_hosts: self.options.settings.issuer_hosts.clone(),
             webhooks: BTreeMap::from([(SCM.to_owned(), webhook)]),
             limits: self.options.limits.clone(),
         };

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::Up;
 use crate::example;
 use crate::platform::{Options, Platform};
+use crate::settings::Settings;
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(up: Up) -> Result<()> {
@@ -21,6 +22,7 @@ pub async fn run(up: Up) -> Result<()> {
         database_url: up.database_url,
         helm: up.helm,
         preview_domain: up.preview_domain,
+        settings: Settings::read(up.config.as_deref())?,
         limits: Default::default(),
     };
     // Listening for the signals first, so that one that comes early ends the platform in order too.
