@@ -69,6 +69,7 @@ fn admin() -> Caller {
         teams: Default::default(),
         roles: [Role::PlatformAdmin].into_iter().collect(),
         scopes: None,
+        job: None,
     }
 }
 
