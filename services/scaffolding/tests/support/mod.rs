@@ -31,6 +31,7 @@ pub fn developer(name: &str, team: &str) -> Caller {
         teams: [(team.to_owned(), Role::Developer)].into(),
         roles: std::collections::BTreeSet::new(),
         scopes: None,
+        job: None,
     }
 }
 

@@ -310,6 +310,7 @@ pub fn person(name: &str, teams: &[(&str, Role)]) -> Caller {
         teams: teams.iter().map(|(team, role)| (format!("group:default/{team}"), *role)).collect(),
         roles: BTreeSet::new(),
         scopes: None,
+        job: None,
     }
 }
 
