@@ -4,6 +4,7 @@
 use crate::app::App;
 
 mod bindings;
+mod delivery;
 mod engine;
 mod secrets;
 

@@ -19,10 +19,11 @@ use crate::{
         service::{Facts, Service},
     },
     store::{Count, Page, Question, services},
-    world::{directory::Directory, engine::Engine},
+    world::{cluster::Clusters, directory::Directory, engine::Engine},
 };
 
 mod bindings;
+mod deliveries;
 mod engine;
 mod reveal;
 mod secrets;
@@ -30,6 +31,7 @@ mod values;
 mod versions;
 
 pub use bindings::{Create, Resolve, Update};
+pub use deliveries::{Deliver, Delivery, Withdraw};
 pub use engine::{Finding, Status};
 pub use reveal::{Reveal, Revealed};
 pub use values::Put;
@@ -47,6 +49,8 @@ pub struct Parts {
     pub engine: Engine,
     /// Who owns what.
     pub directory: Directory,
+    /// Clusters that secrets are delivered to.
+    pub clusters: Arc<dyn Clusters>,
     /// Seals page tokens.
     pub sealer: Sealer,
     /// Time.

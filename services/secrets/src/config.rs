@@ -17,4 +17,7 @@ pub struct Config {
     /// File that counts writes outside the database, so that a restored older database is noticed; none is kept if absent.
     #[serde(default)]
     pub witness_file: Option<PathBuf>,
+    /// Directory of kubeconfig files, for delivery to clusters that name one; none can be used if absent.
+    #[serde(default)]
+    pub credentials_root: Option<PathBuf>,
 }

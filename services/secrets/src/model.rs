@@ -3,6 +3,7 @@
 //! Owns what may happen. Refuses I/O, clocks, and any way to print a value.
 
 pub mod binding;
+pub mod delivery;
 pub mod document;
 pub mod name;
 pub mod reveal;

@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub mod bindings;
+pub mod delivery;
 pub mod engine;
 pub mod event;
 pub mod secrets;

@@ -17,7 +17,7 @@ pub const SCM: &str = "local";
 const SECRET_BYTES: usize = 32;
 
 /// Directories of a data directory.
-const PARTS: [&str; 5] = ["databases", "keys", "scm", "gitops", "files"];
+const PARTS: [&str; 6] = ["databases", "keys", "scm", "gitops", "files", "credentials"];
 
 /// One data directory.
 #[derive(Clone, Debug)]
@@ -79,6 +79,11 @@ impl Layout {
     /// Root of file locations.
     pub fn files(&self) -> PathBuf {
         self.root.join("files")
+    }
+
+    /// Root of the kubeconfig files that clusters are reached with.
+    pub fn credentials(&self) -> PathBuf {
+        self.root.join("credentials")
     }
 
     /// A key file.

@@ -171,6 +171,7 @@ impl Parts {
             database: self.databases.of("secrets").await?,
             key_file,
             witness_file: Some(self.layout.key("secrets-witness")),
+            credentials_root: Some(self.layout.credentials()),
         };
         let mut environment = slipway_environment::config::Config::new(
             self.databases.of("environment").await?,

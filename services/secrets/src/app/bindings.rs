@@ -185,6 +185,19 @@ impl App {
     }
 }
 
+impl App {
+    /// Tells those who follow bindings that what some of them deliver has other content (SEC-45).
+    pub(super) async fn tell_consumers(&self, tx: &mut Tx, path: &crate::model::name::Path) -> Result<()> {
+        for binding in bindings::of_service(&mut *tx, path.segment(), None).await? {
+            if binding.follows(path) {
+                let binding = observed(&mut *tx, binding).await?;
+                journal::append(tx, event::binding_changed(&binding, event::Binding::Refreshed)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 async fn observed(exec: impl Into<Exec<'_>>, binding: Binding) -> Result<Binding> {
     let keys = bindings::keys(exec, wanted(std::slice::from_ref(&binding))).await?;
     Ok(binding.observed(&keys))

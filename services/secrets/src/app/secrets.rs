@@ -69,6 +69,7 @@ impl App {
         }
         secrets::save(change.tx(), &secret).await?;
         journal::append(change.tx(), event::secret_changed(&secret, kind, 0)).await?;
+        self.tell_consumers(change.tx(), path).await?;
         let about = Change { resource: &path.name(), uid: &secret.uid, fields: &["delete_time"] };
         change.commit(&secret, about).await?;
         Ok(secret)

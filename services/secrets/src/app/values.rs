@@ -98,6 +98,7 @@ impl App {
         }
         let writes = engine::count_write(change.tx()).await?;
         journal::append(change.tx(), event::secret_changed(&secret, event::Secret::Written, secret.version)).await?;
+        self.tell_consumers(change.tx(), &secret.path).await?;
         let about = Change { resource: &secret.path.name(), uid: &secret.uid, fields: &["values", "description"] };
         change.commit(&secret, about).await?;
         self.witness(ring, writes).await;

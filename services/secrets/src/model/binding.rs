@@ -154,6 +154,11 @@ impl Binding {
         self.environment_uid.is_empty() || self.environment_uid == environment_uid
     }
 
+    /// Whether it delivers the newest version of this secret.
+    pub fn follows(&self, path: &Path) -> bool {
+        self.items.iter().any(|item| item.path == *path && item.version == 0)
+    }
+
     /// The binding with what is missing of its items that are not optional.
     #[must_use]
     pub fn observed(mut self, keys: &Keys) -> Self {

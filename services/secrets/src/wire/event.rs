@@ -32,6 +32,8 @@ pub enum Binding {
     Updated,
     /// It was deleted.
     Deleted,
+    /// A secret that it follows has other values.
+    Refreshed,
 }
 
 /// A value was shown.
@@ -87,6 +89,7 @@ pub fn binding_changed(binding: &model::binding::Binding, kind: Binding) -> NewE
         Binding::Created => Change::Created,
         Binding::Updated => Change::Updated,
         Binding::Deleted => Change::Deleted,
+        Binding::Refreshed => Change::Refreshed,
     };
     let message = pb::SecretBindingChanged { secret_binding: Some(bindings::binding(binding)), change: change.into() };
     event(&binding.uid, &message)

@@ -1,93 +1,17 @@
 //! Unique values through every RPC, also failing ones; then everything that could have kept one is searched.
-use std::{
-    collections::HashMap,
-    fs, io,
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use slipway_kit::id;
 use slipway_proto::{environment::v1::EnvironmentTier as Tier, secrets::v1 as pb};
-use tonic::Status;
 
-use crate::rig::{PAYMENTS, Rig, SHOP, admin, developer, maintainer, reveal, secret, stranger};
+use crate::{
+    cage::{Cage, log},
+    rig::{PAYMENTS, Rig, SHOP, admin, developer, maintainer, reveal, secret, stranger},
+};
 
 const NAME: &str = "secrets/payments-h4vyy/staging";
 const CANARIES: usize = 64;
-/// Bytes of a canary's form by which it is found.
-const HEAD: usize = 20;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Everything this process logs, down to trace.
-fn log() -> Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber of this process");
-        log
-    })
-    .clone()
-}
-
-/// Hands out canaries and keeps what was answered.
-#[derive(Default)]
-struct Cage {
-    canaries: Vec<String>,
-    told: Vec<u8>,
-}
-
-impl Cage {
-    fn next(&mut self) -> String {
-        let canary = format!("canary~{}~{}/+&", self.canaries.len(), id::uuid4());
-        self.canaries.push(canary.clone());
-        canary
-    }
-
-    /// Keeps every form of an answer that anything could log.
-    fn keep<T: std::fmt::Debug>(&mut self, answer: &Result<T, Status>) {
-        self.told.extend(format!("{answer:?}").bytes());
-        if let Err(status) = answer {
-            self.told.extend(status.details());
-            self.told.extend(format!("{status} {:?}", status.metadata()).bytes());
-        }
-    }
-
-    /// Canaries in the place, each with the form it was found in; one pass over the place.
-    fn found_in(&self, place: &[u8]) -> Vec<(&str, &'static str)> {
-        let mut wanted = HashMap::new();
-        for canary in &self.canaries {
-            // Its unique middle, so that neither escapes nor alignment hide it.
-            let middle = canary.split('~').nth(2).unwrap().split('/').next().unwrap().as_bytes();
-            let mut want = |form, text: &[u8]| wanted.insert(text[..HEAD].to_vec(), (canary.as_str(), form));
-            want("raw", middle);
-            want("hex", hex::encode(middle).as_bytes());
-            want("HEX", hex::encode_upper(middle).as_bytes());
-            for shift in 0..3 {
-                want("base64", STANDARD_NO_PAD.encode(&middle[shift..shift + 30]).as_bytes());
-            }
-        }
-        place.windows(HEAD).filter_map(|window| wanted.get(window).copied()).collect()
-    }
-}
-
 fn put(cage: &mut Cage, service: &str, tier: Tier) -> pb::PutSecretRequest {
     let (a, b) = (cage.next(), cage.next());
     secret(service, tier, &[("A", &a), ("B", &b)])

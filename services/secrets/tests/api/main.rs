@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bindings;
+mod cage;
 mod canary;
 mod mistakes;
 mod reveal;

@@ -21,7 +21,11 @@ use slipway_proto::{
         secret_binding_service_client::SecretBindingServiceClient, secret_service_client::SecretServiceClient,
     },
 };
-use slipway_secrets::{Config, engine, store::MIGRATIONS};
+use slipway_secrets::{
+    Config, engine,
+    store::MIGRATIONS,
+    world::cluster::{Clusters, fake::Fake},
+};
 use tokio::{task::JoinHandle, time::Instant};
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt as _;
@@ -84,6 +88,7 @@ pub struct Rig {
     catalog_down: Shutdown,
     catalog_running: Option<JoinHandle<()>>,
     pub config: Config,
+    pub clusters: Arc<dyn Clusters>,
     pub dir: tempfile::TempDir,
     signer: Signer,
     shutdown: Shutdown,
@@ -114,7 +119,8 @@ impl Rig {
     async fn on(dir: tempfile::TempDir, database: DbConfig, mut keep: Vec<scratch::Keep>) -> Self {
         let key_file = dir.path().join("master.key");
         engine::create_key_file(&key_file).unwrap();
-        let config = Config { database, key_file, witness_file: Some(dir.path().join("witness")) };
+        let config =
+            Config { database, key_file, witness_file: Some(dir.path().join("witness")), credentials_root: None };
         let beside = scratch::sqlite(&MIGRATIONS).await;
         keep.push(beside.keep);
         let mut rig = Self {
@@ -124,6 +130,7 @@ impl Rig {
             catalog_down: Shutdown::new(),
             catalog_running: None,
             config,
+            clusters: Arc::new(Fake::default()),
             dir,
             signer: Signer::generate(),
             shutdown: Shutdown::new(),
@@ -143,7 +150,7 @@ impl Rig {
     pub async fn go(&mut self) {
         let (clock, verifier) = (Clock::system(), self.signer.verifier());
         let context = Context { clock, peers: self.hub.peers("secrets"), verifier: verifier.clone() };
-        let service = slipway_secrets::build(self.config.clone(), context).await.unwrap();
+        let service = slipway_secrets::build_with(self.config.clone(), context, self.clusters.clone()).await.unwrap();
         self.shutdown = Shutdown::new();
         self.running = Some(self.hub.serve(service, verifier, self.shutdown.clone()));
     }
