@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     condition::{Aspect, At, Conditions, Verdict},
     config::Config,
+    progress::Progress,
+    rollout,
     state::{self, State},
     tier::{self, Tier},
 };
@@ -187,6 +189,9 @@ pub struct Status {
     /// Objects in the cluster that are ours, the namespace and its guard rails among them.
     #[serde(default)]
     pub inventory: Vec<Held>,
+    /// How far it has been brought in its cluster.
+    #[serde(default)]
+    pub progress: Progress,
 }
 
 /// What a teardown took out of the GitOps repository.
@@ -332,14 +337,14 @@ impl Environment {
             (Some(_), None) => state::Deletion::Running,
             (None, None) => state::Deletion::None,
         };
-        state::compute(&self.status.conditions, self.generation, deletion)
+        state::compute(&self.status.conditions, self.generation, deletion, self.target)
     }
 
     /// Whether the newest generation has come to rest.
     pub fn is_settled(&self) -> bool {
         match self.state() {
             State::Deleted => true,
-            State::Published | State::Failed | State::AwaitingApproval => {
+            State::Published | State::Ready | State::Asleep | State::Failed | State::AwaitingApproval => {
                 self.status.observed_generation == self.generation
             }
             _ => false,
@@ -367,6 +372,9 @@ impl Environment {
         self.generation += 1;
         self.status.generation_us = now_us;
         self.status.retry_us = None;
+        // What is deployed is used: it wakes, and its idle time begins anew (ENV-114).
+        self.used_us = now_us;
+        rollout::set_power(self, Power::Awake, "DEPLOYED", now_us);
         if pushed && self.kind != Kind::Personal {
             self.expire_us = self.expire_us.max(self.life_us().map(|l| now_us.saturating_add(l)));
         }
@@ -390,6 +398,11 @@ impl Environment {
     /// How long it lives from a push or an extension on; none for tiers that never expire.
     pub fn life_us(&self) -> Option<i64> {
         self.spec.ttl_us.or(tier::ttl_default_us(self.kind)).filter(|_| self.tier.ttl_cap_us().is_some())
+    }
+
+    /// How long nobody may use it before it goes to sleep; none if only a person puts it to sleep (ENV-112).
+    pub fn idle_us(&self) -> Option<i64> {
+        rollout::idle_default_us(self.kind, self.tier)
     }
 
     /// Version for guarded changes.

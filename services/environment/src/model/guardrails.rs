@@ -92,6 +92,16 @@ pub fn documents(env: &Environment, profile: &Profile, gateway_namespace: &str) 
     docs
 }
 
+/// Whether a document is one of the guard rails, and no part of a chart.
+pub fn is_rail(doc: &Doc) -> bool {
+    match manifest::kind(doc) {
+        "Namespace" | "LimitRange" | "ResourceQuota" => true,
+        "ServiceAccount" => manifest::name(doc) == "default",
+        "NetworkPolicy" => manifest::name(doc).starts_with(OURS),
+        _ => false,
+    }
+}
+
 fn namespace(env: &Environment) -> Doc {
     let level = env.tier.pod_security();
     let mut labels = serde_json::Map::new();

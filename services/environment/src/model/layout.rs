@@ -104,7 +104,8 @@ pub fn files(docs: &[Doc]) -> Vec<(String, String)> {
     files
 }
 
-fn rank(kind: &str) -> u8 {
+/// Where a kind, in lower case, stands in the order of application.
+pub fn rank(kind: &str) -> u8 {
     match kind {
         "namespace" => 0,
         "serviceaccount" => 10,

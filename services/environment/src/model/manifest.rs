@@ -3,6 +3,8 @@
 //! Owns what a Kubernetes document is here: JSON with kind, apiVersion and a name. Refuses to know which ones are allowed.
 use serde_json::{Map, Value};
 
+use super::environment::ObjectRef;
+
 /// Most documents one render may have (ENV-71).
 pub const DOCUMENTS_MAX: usize = 2000;
 /// Largest render in bytes (ENV-71).
@@ -64,6 +66,21 @@ pub fn name(doc: &Doc) -> &str {
 pub fn title(doc: &Doc) -> String {
     let or = |word: &str| if word.is_empty() { "?".to_owned() } else { word.to_owned() };
     format!("{}/{}", or(kind(doc)), or(name(doc)))
+}
+
+/// Which object a document describes.
+pub fn object(doc: &Doc) -> ObjectRef {
+    ObjectRef {
+        api_version: text(doc, "/apiVersion").to_owned(),
+        kind: kind(doc).to_owned(),
+        namespace: text(doc, "/metadata/namespace").to_owned(),
+        name: name(doc).to_owned(),
+    }
+}
+
+/// Whether a kind brings requests to a service.
+pub fn is_route(kind: &str) -> bool {
+    matches!(kind, "HTTPRoute" | "GRPCRoute" | "Ingress")
 }
 
 /// Puts entries into a map of metadata (`labels`, `annotations`), over what is there.

@@ -3,7 +3,11 @@
 //! Owns the words and their order of precedence. Refuses to be stored as a truth of its own.
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Aspect, Conditions, Verdict};
+use super::{
+    condition::{Aspect, Conditions, Verdict},
+    environment::Target,
+    rollout::ROLLING_OUT,
+};
 
 /// State of an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,7 +98,7 @@ pub enum Deletion {
 pub const BLOCKED: &str = "BLOCKED";
 
 /// The state that follows from these conditions.
-pub fn compute(conditions: &Conditions, generation: i64, deletion: Deletion) -> State {
+pub fn compute(conditions: &Conditions, generation: i64, deletion: Deletion, target: Target) -> State {
     let blocked = || conditions.get(Aspect::Deleting).is_some_and(|c| c.reason == BLOCKED);
     match deletion {
         Deletion::Done => return State::Deleted,
@@ -107,6 +111,9 @@ pub fn compute(conditions: &Conditions, generation: i64, deletion: Deletion) -> 
     }
     if conditions.holds(Aspect::Stalled, generation) {
         return State::Failed;
+    }
+    if target == Target::Apply {
+        return in_cluster(conditions, generation);
     }
     if conditions.holds(Aspect::Published, generation) {
         return State::Published;
@@ -121,6 +128,36 @@ pub fn compute(conditions: &Conditions, generation: i64, deletion: Deletion) -> 
         return State::Provisioning;
     }
     State::Deploying
+}
+
+/// The state of what is applied to a cluster and observed there.
+fn in_cluster(conditions: &Conditions, generation: i64) -> State {
+    if !conditions.holds(Aspect::Applied, generation) {
+        let holds = |aspect| conditions.holds(aspect, generation);
+        let stands = [Aspect::NamespaceReady, Aspect::GuardrailsReady, Aspect::SecretsReady].into_iter().all(holds);
+        return match conditions.get(Aspect::Applied) {
+            Some(earlier) if earlier.verdict == Verdict::True => State::Deploying,
+            _ if !holds(Aspect::Accepted) => State::Pending,
+            _ if stands => State::Deploying,
+            _ => State::Provisioning,
+        };
+    }
+    match conditions.get(Aspect::Asleep).map(|c| c.verdict) {
+        Some(Verdict::True) => return State::Asleep,
+        Some(Verdict::Unknown) => return State::Sleeping,
+        Some(Verdict::False) => return State::Waking,
+        None => {}
+    }
+    let is_coming = |reason: &str| matches!(reason, ROLLING_OUT | "ROUTE_PENDING");
+    for aspect in [Aspect::Healthy, Aspect::Routed] {
+        match conditions.get(aspect).filter(|c| c.generation == generation) {
+            Some(c) if c.verdict == Verdict::True => {}
+            Some(c) if is_coming(&c.reason) => return State::Deploying,
+            Some(_) => return State::Degraded,
+            None => return State::Deploying,
+        }
+    }
+    State::Ready
 }
 
 #[cfg(test)]
@@ -155,10 +192,38 @@ mod tests {
             (&[(Accepted, True, 2), (Approved, False, 2)], State::AwaitingApproval),
         ];
         for (set, want) in cases {
-            assert_eq!(compute(&conditions(set), 2, Deletion::None), *want, "{set:?}");
-            assert_eq!(compute(&conditions(set), 2, Deletion::Running), State::Deleting);
-            assert_eq!(compute(&conditions(set), 2, Deletion::Done), State::Deleted);
+            assert_eq!(compute(&conditions(set), 2, Deletion::None, Target::Git), *want, "{set:?}");
+            assert_eq!(compute(&conditions(set), 2, Deletion::Running, Target::Git), State::Deleting);
+            assert_eq!(compute(&conditions(set), 2, Deletion::Done, Target::Git), State::Deleted);
         }
+    }
+
+    #[test]
+    fn in_a_cluster_the_state_is_what_was_seen() {
+        use Aspect::{Accepted, Applied, Asleep, GuardrailsReady, Healthy, NamespaceReady, Routed, SecretsReady, Stalled};
+        use Verdict::{False, True, Unknown};
+        type Case<'a> = (&'a [(Aspect, Verdict, i64)], State);
+        let cases: &[Case<'_>] = &[
+            (&[], State::Pending),
+            (&[(Accepted, True, 2), (SecretsReady, True, 2)], State::Provisioning),
+            (&[(Accepted, True, 2), (SecretsReady, True, 2), (NamespaceReady, True, 2), (GuardrailsReady, True, 2)], State::Deploying),
+            (&[(Applied, True, 1), (Healthy, True, 1), (Routed, True, 1)], State::Deploying),
+            (&[(Applied, True, 2)], State::Deploying),
+            (&[(Applied, True, 2), (Healthy, True, 2)], State::Deploying),
+            (&[(Applied, True, 2), (Healthy, True, 2), (Routed, True, 2)], State::Ready),
+            (&[(Applied, True, 2), (Healthy, False, 2), (Routed, True, 2)], State::Degraded),
+            (&[(Applied, True, 2), (Healthy, Unknown, 2), (Routed, True, 2)], State::Degraded),
+            (&[(Applied, True, 2), (Healthy, Unknown, 2), (Asleep, True, 2)], State::Asleep),
+            (&[(Applied, True, 2), (Asleep, Unknown, 2)], State::Sleeping),
+            (&[(Applied, True, 2), (Asleep, False, 2)], State::Waking),
+            (&[(Applied, True, 2), (Stalled, True, 2)], State::Failed),
+        ];
+        for (set, want) in cases {
+            assert_eq!(compute(&conditions(set), 2, Deletion::None, Target::Apply), *want, "{set:?}");
+        }
+        let mut c = conditions(&[(Applied, True, 2)]);
+        c.set(Healthy, False, ROLLING_OUT, "", At { generation: 2, now_us: 1 });
+        assert_eq!(compute(&c, 2, Deletion::None, Target::Apply), State::Deploying);
     }
 
     #[test]
@@ -171,6 +236,6 @@ mod tests {
             "the repository does not answer",
             At { generation: 1, now_us: 1 },
         );
-        assert_eq!(compute(&c, 1, Deletion::Running), State::DeleteBlocked);
+        assert_eq!(compute(&c, 1, Deletion::Running, Target::Git), State::DeleteBlocked);
     }
 }

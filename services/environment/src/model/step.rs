@@ -4,8 +4,10 @@
 //! told back by the functions below.
 use super::{
     condition::{Aspect, Verdict},
-    environment::{Environment, Publication, Removal, RetireReason, Source, Spec},
+    environment::{Environment, Power, Publication, Removal, RetireReason, Source, Spec, Target},
+    observed::Seen,
     preview::{self, Head, Reading},
+    rollout, teardown,
 };
 
 const MINUTE_US: i64 = 60_000_000;
@@ -33,6 +35,8 @@ pub struct Facts<'a> {
     pub is_held: bool,
     /// How often the source is looked at without a hint, in microseconds.
     pub poll_us: i64,
+    /// What the last look at the cluster showed; none before there was one.
+    pub seen: Option<&'a Seen>,
 }
 
 /// The next action.
@@ -46,6 +50,28 @@ pub enum Action {
     Render,
     /// Commit the manifests.
     Publish,
+    /// Look at the cluster.
+    Look,
+    /// Make the namespace.
+    Namespace,
+    /// Apply the guard rails.
+    Guard,
+    /// Have the bound Secrets delivered.
+    Deliver,
+    /// Apply what was rendered, powered as wanted.
+    Apply,
+    /// Delete what earlier generations left.
+    Prune,
+    /// Delete the routes.
+    Unroute,
+    /// Delete the workloads.
+    Stop,
+    /// Have the bound Secrets withdrawn.
+    Withdraw,
+    /// Delete the namespace.
+    Leave,
+    /// The cluster gave no answer: try again with back-off.
+    Backoff,
     /// Commit their removal.
     Remove,
     /// Write the receipt and end the life.
@@ -62,11 +88,22 @@ pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
         return Action::Rest;
     }
     if env.retire.is_some() {
-        return if env.status.removal.is_none() { Action::Remove } else { Action::Finish };
+        return match env.target {
+            Target::Apply => teardown::step(env, facts),
+            Target::Git if env.status.removal.is_none() => Action::Remove,
+            Target::Git => Action::Finish,
+        };
     }
-    if env.tier.ttl_cap_us().is_some() && env.expire_us.is_some_and(|at| at <= facts.now_us) {
+    if is_expired(env, facts.now_us) {
         env.end(RetireReason::Expired, "", facts.now_us, facts.now_us);
         return Action::Again;
+    }
+    if rollout::idle_at_us(env).is_some_and(|at| at <= facts.now_us) {
+        rollout::set_power(env, Power::Asleep, "IDLE", facts.now_us);
+        return Action::Again;
+    }
+    if let Some(action) = rollout::keep_guard(env, facts) {
+        return action;
     }
     if let Some(action) = follow(env, facts) {
         return action;
@@ -74,6 +111,19 @@ pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
     if let Some(action) = admit(env, facts) {
         return action;
     }
+    match env.target {
+        Target::Apply => rollout::step(env, facts),
+        Target::Git => publish(env, facts),
+    }
+}
+
+/// Whether its time is over; a pinned one has time (ENV-111).
+fn is_expired(env: &Environment, now_us: i64) -> bool {
+    let is_pinned = env.pin.as_ref().is_some_and(|pin| pin.until_us > now_us);
+    env.tier.ttl_cap_us().is_some() && !is_pinned && env.expire_us.is_some_and(|at| at <= now_us)
+}
+
+fn publish(env: &mut Environment, facts: &Facts<'_>) -> Action {
     for (aspect, action) in [
         (Aspect::SecretsReady, Action::Bind),
         (Aspect::Rendered, Action::Render),
@@ -90,10 +140,16 @@ pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
 /// Makes the spec what the source says; `None` if it is so already.
 fn follow(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
     match facts.reading {
-        Reading::Fixed => None,
+        Reading::Fixed => {
+            env.status.conditions.clear(Aspect::Deleting);
+            None
+        }
         Reading::Unknown { reason, message } => {
             if env.status.conditions.holds(Aspect::Published, env.generation) {
                 return Some(rest(env, facts));
+            }
+            if env.status.conditions.holds(Aspect::Applied, env.generation) {
+                return None;
             }
             let at = env.at(facts.now_us);
             env.status.conditions.set(Aspect::Accepted, Verdict::Unknown, reason, message, at);
@@ -102,6 +158,7 @@ fn follow(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
         Reading::Ended { reason, at_us } => ended(env, facts, *reason, *at_us),
         Reading::Open(head) => {
             env.status.ended_seen_us = None;
+            env.status.conditions.clear(Aspect::Deleting);
             let unwanted = preview::unwanted(head, env.spec.source.pull_request.is_some());
             if let Some(reason) = unwanted.filter(|reason| preview::retires(&head.config, *reason)) {
                 env.end(reason, "", facts.now_us, facts.now_us);
@@ -115,7 +172,7 @@ fn follow(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
 fn ended(env: &mut Environment, facts: &Facts<'_>, reason: RetireReason, at_us: i64) -> Option<Action> {
     // Staging and production are never ended by what the SCM says (ENV-43).
     if env.tier.ttl_cap_us().is_none() || !preview::retires(&env.spec.config, reason) {
-        return Some(rest(env, facts));
+        return (!env.status.conditions.holds(Aspect::Applied, env.generation)).then(|| rest(env, facts));
     }
     // A branch that is not there may be there in a moment; a pull request that is closed was read as closed.
     if reason == RetireReason::BranchDeleted {
@@ -128,7 +185,12 @@ fn ended(env: &mut Environment, facts: &Facts<'_>, reason: RetireReason, at_us: 
         let at = env.at(facts.now_us);
         let text = "Too many environments of this source ended at once; deletions continue slowly.";
         env.status.conditions.set(Aspect::Deleting, Verdict::False, "HOLD", text, at);
-        return Some(Action::Wait(HOLD_WAIT_US));
+        if !env.status.conditions.holds(Aspect::Applied, env.generation) {
+            return Some(Action::Wait(HOLD_WAIT_US));
+        }
+        // What is believed closed sleeps until the brake is off: that can be undone (ENV-42).
+        rollout::set_power(env, Power::Asleep, "HELD", facts.now_us);
+        return None;
     }
     env.end(reason, "", at_us.min(facts.now_us), facts.now_us);
     Some(Action::Again)
@@ -160,7 +222,6 @@ pub fn wanted(env: &Environment, head: &Head) -> Spec {
 fn admit(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
     let (now_us, at) = (facts.now_us, env.at(facts.now_us));
     let conditions = &mut env.status.conditions;
-    conditions.clear(Aspect::Deleting);
     if env.spec.source.fork {
         let text = "The pull request comes from a fork; a member of the owning team has to approve it.";
         conditions.set(Aspect::Approved, Verdict::False, "FORK", text, at);
@@ -170,11 +231,21 @@ fn admit(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
     conditions.clear(Aspect::Approved);
     if conditions.holds(Aspect::Stalled, env.generation) {
         if env.status.retry_us.is_none_or(|retry| now_us < retry) {
-            return Some(rest(env, facts));
+            return (!rollout::is_watched(env)).then(|| rest(env, facts));
         }
         env.status.retry_us = None;
         for aspect in [Aspect::Stalled, Aspect::Accepted, Aspect::Rendered, Aspect::PolicyPassed] {
             env.status.conditions.clear(aspect);
+        }
+        // Everything of this generation is tried again in the cluster too.
+        (env.status.progress.guarded, env.status.progress.applied_us) = (0, now_us);
+        if env.status.conditions.holds(Aspect::Applied, env.generation) {
+            env.status.conditions.clear(Aspect::Applied);
+        }
+        for aspect in [Aspect::NamespaceReady, Aspect::GuardrailsReady] {
+            if env.status.conditions.fails(aspect, env.generation) {
+                env.status.conditions.clear(aspect);
+            }
         }
         env.status.generation_us = now_us;
         return Some(Action::Again);
@@ -211,12 +282,13 @@ fn wait_for_images(env: &mut Environment, facts: &Facts<'_>, missing: &str) -> A
 }
 
 /// How long nothing has to be done: until it expires, is tried again, or the source is looked at without a hint.
-fn rest(env: &Environment, facts: &Facts<'_>) -> Action {
+pub(super) fn rest(env: &Environment, facts: &Facts<'_>) -> Action {
     let expiry = env.expire_us.filter(|_| env.tier.ttl_cap_us().is_some());
     let stalled = env.status.conditions.holds(Aspect::Stalled, env.generation);
     let retry = env.status.retry_us.filter(|_| stalled);
     let poll = (facts.reading != &Reading::Fixed).then_some(facts.now_us + facts.poll_us);
-    match [expiry, retry, poll].into_iter().flatten().min() {
+    let look = (env.target == Target::Apply).then_some(facts.now_us + rollout::LOOK_EVERY_US);
+    match [expiry, retry, poll, look, rollout::idle_at_us(env)].into_iter().flatten().min() {
         Some(at) => Action::Wait((at - facts.now_us).max(0)),
         None => Action::Rest,
     }

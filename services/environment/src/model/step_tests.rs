@@ -20,7 +20,7 @@ fn head(sha: &str) -> Head {
 }
 
 fn facts(reading: &Reading, now_us: i64) -> Facts<'_> {
-    Facts { now_us, reading, is_held: false, poll_us: POLL }
+    Facts { now_us, reading, is_held: false, poll_us: POLL, seen: None }
 }
 
 fn publication(env: &Environment) -> Publication {
@@ -51,6 +51,7 @@ fn perform(env: &mut Environment, action: Action, now_us: i64) {
         Action::Remove => removed(env, removal(), now_us),
         Action::Finish => finished(env, now_us),
         Action::Again | Action::Wait(_) | Action::Rest => {}
+        other => panic!("{other:?} is no action of the target git"),
     }
 }
 

@@ -1,0 +1,131 @@
+//! What came of an action in a cluster, told back to the environment.
+//!
+//! Owns the inventory: every object that may exist is in it before it can exist (ENV-123). Refuses to forget one that was not seen
+//! gone.
+use super::{
+    condition::{Aspect, Verdict},
+    environment::{Environment, Held, ObjectRef, Power},
+    refusal::{Class, Refusal},
+    rollout,
+    step::RETRY_US,
+    tier::Tier,
+};
+
+const SOON_US: i64 = 1_000_000;
+
+/// The namespace of an environment as an object.
+pub fn namespace_ref(env: &Environment) -> ObjectRef {
+    ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Namespace".to_owned(),
+        namespace: String::new(),
+        name: env.namespace.clone(),
+    }
+}
+
+/// Puts an object into the inventory, or its uid beside it; an empty uid is the intent to make it.
+pub fn hold(env: &mut Environment, object: ObjectRef, uid: &str, now_us: i64) {
+    let is_same = |held: &&mut Held| same(&held.object, &object);
+    match env.status.inventory.iter_mut().find(is_same) {
+        Some(held) if uid.is_empty() || held.uid == uid => held.object = object,
+        Some(held) => {
+            let created_us = now_us;
+            *held = Held { object, uid: uid.to_owned(), created_us };
+        }
+        None => env.status.inventory.push(Held { object, uid: uid.to_owned(), created_us: now_us }),
+    }
+}
+
+/// Whether two references name one object, whatever version of its group they speak of.
+pub fn same(a: &ObjectRef, b: &ObjectRef) -> bool {
+    let group = |object: &ObjectRef| object.api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
+    a.kind == b.kind && a.name == b.name && a.namespace == b.namespace && group(a) == group(b)
+}
+
+/// Objects were applied, each with the uid the cluster gave it.
+pub fn held(env: &mut Environment, objects: Vec<(ObjectRef, String)>, now_us: i64) {
+    for (object, uid) in objects {
+        hold(env, object, &uid, now_us);
+    }
+}
+
+/// The guard rails of this generation were applied.
+pub fn guarded(env: &mut Environment, objects: Vec<(ObjectRef, String)>, now_us: i64) {
+    held(env, objects, now_us);
+    env.status.progress.guarded = env.generation;
+}
+
+/// The secrets service delivered what is bound.
+pub fn delivered(env: &mut Environment, secrets: Vec<Held>, now_us: i64) {
+    let at = env.at(now_us);
+    for secret in secrets {
+        hold(env, secret.object, &secret.uid, now_us);
+    }
+    env.status.progress.delivered = env.generation;
+    if !env.status.secret_names.is_empty() {
+        let text = format!("{} delivered: {}", env.status.secret_names.len(), env.status.secret_names.join(", "));
+        env.status.conditions.set(Aspect::SecretsReady, Verdict::True, "DELIVERED", text, at);
+    }
+}
+
+/// What shall be applied is known: everything else in the inventory is stale, unless the tier keeps it (ENV-82).
+pub fn intended(env: &mut Environment, wanted: &[ObjectRef], secrets: &[String], now_us: i64) {
+    let keeps_volumes = env.tier != Tier::Development;
+    let is_kept = |object: &ObjectRef| {
+        object.kind == "Namespace"
+            || (object.kind == "Secret" && secrets.contains(&object.name))
+            || (object.kind == "PersistentVolumeClaim" && keeps_volumes)
+            || wanted.iter().any(|w| same(w, object))
+    };
+    let inventory = env.status.inventory.iter().map(|held| &held.object);
+    env.status.progress.stale = inventory.filter(|object| !is_kept(object)).cloned().collect();
+    for object in wanted {
+        hold(env, object.clone(), "", now_us);
+    }
+}
+
+/// Every object of this generation was applied, powered as wanted when it was rendered.
+pub fn applied(env: &mut Environment, objects: Vec<(ObjectRef, String)>, power: Power, now_us: i64) {
+    let at = env.at(now_us);
+    let text = format!("{} objects.", objects.len());
+    held(env, objects, now_us);
+    let is_restored = env.status.progress.applied == env.generation && env.status.progress.power == power;
+    let progress = &mut env.status.progress;
+    (progress.applied, progress.power, progress.applied_us) = (env.generation, power, now_us);
+    let conditions = &mut env.status.conditions;
+    conditions.set(Aspect::Applied, Verdict::True, "APPLIED", text, at);
+    if is_restored {
+        return;
+    }
+    progress.healthy = 0;
+    let verdict = if power == Power::Asleep { Verdict::Unknown } else { Verdict::False };
+    conditions.set(Aspect::Healthy, verdict, rollout::ROLLING_OUT, "", at);
+}
+
+/// Stale objects are gone.
+pub fn pruned(env: &mut Environment, gone: &[ObjectRef]) {
+    env.status.inventory.retain(|held| !gone.iter().any(|object| same(object, &held.object)));
+    env.status.progress.stale.retain(|stale| !gone.iter().any(|object| same(object, stale)));
+}
+
+/// The cluster refused something; answers how long to wait before the next look, or nothing if the generation is over for now.
+pub fn refused(env: &mut Environment, aspect: Aspect, title: &str, refusal: &Refusal, now_us: i64) -> Option<i64> {
+    let at = env.at(now_us);
+    let text = refusal.sentence(title);
+    match refusal.class() {
+        Class::Transient => {
+            env.status.conditions.set(aspect, Verdict::Unknown, refusal.reason(), text, at);
+            Some(SOON_US / 4)
+        }
+        Class::Conflict => {
+            if *refusal == Refusal::NamespaceMissing {
+                rollout::lost(env, &text, now_us);
+            }
+            Some(SOON_US)
+        }
+        Class::Terminal | Class::Blocked => {
+            env.fail(aspect, refusal.reason(), &text, now_us + RETRY_US, now_us);
+            None
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! How an environment leaves its cluster: the order of ENV-44 and the proof that it is gone.
+//!
+//! Owns the order, the waits and when a teardown counts as blocked. Refuses to strip finalizers, to touch what is not ours, and to
+//! end a life whose namespace was not seen gone.
+use super::{
+    condition::{Aspect, Verdict},
+    environment::{Environment, Held},
+    manifest,
+    observed::{Left, Remains, Seen, Space},
+    progress::TeardownStep,
+    rollout, state,
+    step::{Action, BLOCKED_US, Facts},
+    tier::Tier,
+};
+
+/// Most objects that are named in a message and remembered.
+const LEFT_MAX: usize = 40;
+
+/// Decides the next step of a teardown in a cluster.
+pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
+    let now_us = facts.now_us;
+    if env.status.progress.teardown.moved_us == 0 {
+        env.status.progress.teardown.moved_us = now_us;
+    }
+    match facts.seen {
+        None | Some(Seen::Unchanged | Seen::Live(_)) => Action::Look,
+        Some(Seen::Silent(text)) => {
+            tell(env, &format!("The cluster gives no answer; the teardown goes on when it does. {text}"), now_us);
+            Action::Backoff
+        }
+        Some(Seen::Remains(remains)) => remaining(env, remains, now_us),
+    }
+}
+
+fn remaining(env: &mut Environment, remains: &Remains, now_us: i64) -> Action {
+    match &remains.space {
+        // Another's of the same name: ours is gone.
+        Space::Foreign => Action::Finish,
+        Space::Absent if remains.left.is_empty() => Action::Finish,
+        Space::Absent => {
+            tell(env, &left_text(&remains.left), now_us);
+            Action::Wait(rollout::look_after_us(now_us - env.status.progress.teardown.moved_us))
+        }
+        Space::Ours { uid } | Space::Terminating { uid } if *uid != env.status.namespace_uid => {
+            rollout::adopt(env, uid, now_us);
+            Action::Again
+        }
+        Space::Ours { .. } => match env.status.progress.teardown.step {
+            TeardownStep::Routes => Action::Unroute,
+            TeardownStep::Workloads => Action::Stop,
+            TeardownStep::Secrets => Action::Withdraw,
+            TeardownStep::Namespace => leave(env, remains),
+        },
+        Space::Terminating { .. } => {
+            watch(env, remains, now_us);
+            Action::Wait(rollout::look_after_us(now_us - env.status.progress.teardown.moved_us))
+        }
+    }
+}
+
+/// The namespace goes, unless the tier keeps volumes in it (ENV-10).
+fn leave(env: &mut Environment, remains: &Remains) -> Action {
+    if env.tier == Tier::Development {
+        return Action::Leave;
+    }
+    let volumes: Vec<_> = remains.left.iter().map(|left| &left.object).filter(|o| o.kind == "PersistentVolumeClaim").collect();
+    if volumes.is_empty() {
+        return Action::Leave;
+    }
+    env.status.progress.teardown.retained = volumes.into_iter().cloned().collect();
+    Action::Finish
+}
+
+/// Notes what went since the last look, and says what holds the rest.
+fn watch(env: &mut Environment, remains: &Remains, now_us: i64) {
+    let left: Vec<String> = remains.left.iter().take(LEFT_MAX).map(Left::title).collect();
+    let teardown = &mut env.status.progress.teardown;
+    if teardown.left != left {
+        (teardown.left, teardown.moved_us) = (left, now_us);
+    }
+    let mut text = left_text(&remains.left);
+    if is_late(env, now_us) {
+        for told in &remains.told {
+            text.push_str(&format!(" {told}."));
+        }
+        text.push_str(likely(remains));
+    }
+    tell(env, &text, now_us);
+}
+
+fn left_text(left: &[Left]) -> String {
+    if left.is_empty() {
+        return "The namespace is being deleted.".to_owned();
+    }
+    let names: Vec<String> = left.iter().take(LEFT_MAX).map(Left::title).collect();
+    format!("{} objects are left: {}.", left.len(), names.join("; "))
+}
+
+/// The likely cause of a namespace that does not go (ENV-52, ENV-53).
+fn likely(remains: &Remains) -> &'static str {
+    let told = |word: &str| remains.told.iter().any(|t| t.starts_with(word));
+    let is_held = |left: &&Left| !left.finalizers.is_empty();
+    if told("NamespaceDeletionDiscoveryFailure") || told("NamespaceDeletionGroupVersionParsingFailure") {
+        " Likely an aggregated API service that does not answer: repair or remove its APIService."
+    } else if told("NamespaceDeletionContentFailure") {
+        " Likely a webhook or policy that refuses the deletion."
+    } else if remains.left.iter().filter(is_held).any(|left| left.object.kind == "Pod") {
+        " A pod with a finalizer goes before everything else; if it waits for another object, neither ends."
+    } else if remains.left.iter().any(|left| !left.finalizers.is_empty()) {
+        " Likely the controller that serves the finalizer is gone or refuses; finalizers are never removed by the platform itself."
+    } else {
+        ""
+    }
+}
+
+fn is_late(env: &Environment, now_us: i64) -> bool {
+    now_us - env.status.progress.teardown.moved_us >= BLOCKED_US
+}
+
+/// Says what a teardown waits for; after five minutes without progress it is blocked, and goes on trying.
+fn tell(env: &mut Environment, text: &str, now_us: i64) {
+    let at = env.at(now_us);
+    let reason = if is_late(env, now_us) { state::BLOCKED } else { env.retire.as_ref().map_or("", |r| r.reason.word()) };
+    let reason = reason.to_owned();
+    env.status.conditions.set(Aspect::Deleting, Verdict::True, &reason, text, at);
+}
+
+/// A step of the teardown was done; the next one follows.
+pub fn done(env: &mut Environment, step: TeardownStep, now_us: i64) {
+    let teardown = &mut env.status.progress.teardown;
+    teardown.moved_us = now_us;
+    teardown.step = match step {
+        TeardownStep::Routes => TeardownStep::Workloads,
+        TeardownStep::Workloads => TeardownStep::Secrets,
+        TeardownStep::Secrets | TeardownStep::Namespace => TeardownStep::Namespace,
+    };
+}
+
+/// The cluster refused a deletion; it is tried again, and told.
+pub fn refused(env: &mut Environment, sentence: &str, now_us: i64) {
+    tell(env, sentence, now_us);
+}
+
+/// Objects that a step deletes, in the order in which they go.
+pub fn going(env: &Environment, step: TeardownStep) -> Vec<Held> {
+    let rank = |kind: &str| match (step, kind) {
+        (TeardownStep::Routes, kind) if manifest::is_route(kind) => Some(0),
+        // What would scale or make workloads again goes before them.
+        (TeardownStep::Workloads, "HorizontalPodAutoscaler" | "ScaledObject" | "CronJob") => Some(0),
+        (TeardownStep::Workloads, "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job") => Some(1),
+        (TeardownStep::Workloads, "Pod") => Some(2),
+        _ => None,
+    };
+    let mut going: Vec<(i32, &Held)> =
+        env.status.inventory.iter().filter_map(|held| Some((rank(&held.object.kind)?, held))).collect();
+    going.sort_by_key(|(rank, _)| *rank);
+    going.into_iter().map(|(_, held)| held.clone()).collect()
+}
