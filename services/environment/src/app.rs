@@ -8,6 +8,7 @@ mod hints;
 mod previews;
 mod receipts;
 mod watch;
+mod watching;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use hints::pull_request_id;
 pub use previews::WantedPreview;
 pub use watch::{Change, WatchQuery};
+pub use watching::Looked;
 
 use crate::{
     config::Platform,
@@ -54,13 +56,22 @@ pub struct App {
     pub(crate) platform: Arc<Platform>,
     pub(crate) clock: Clock,
     pub(crate) sealer: Sealer,
+    pub(crate) looked: Looked,
     drain: Shutdown,
 }
 
 impl App {
     /// The verbs over a store and a world.
     pub fn new(store: Store, world: World, platform: Platform, clock: Clock, sealer: Sealer) -> Self {
-        Self { store, world, platform: Arc::new(platform), clock, sealer, drain: Shutdown::new() }
+        Self {
+            store,
+            world,
+            platform: Arc::new(platform),
+            clock,
+            sealer,
+            looked: Looked::default(),
+            drain: Shutdown::new(),
+        }
     }
 
     /// The service's database.
@@ -118,8 +129,10 @@ impl App {
 
     /// Saves a changed environment with its event; a changed generation or ending wakes its worker.
     pub(crate) async fn save(&self, tx: &mut Tx, before: &Environment, env: &mut Environment) -> Result<()> {
-        let wake =
-            before.generation != env.generation || before.retire != env.retire || before.expire_us != env.expire_us;
+        let wake = before.generation != env.generation
+            || before.retire != env.retire
+            || before.expire_us != env.expire_us
+            || before.power != env.power;
         self.save_status(tx, before, env).await?;
         if wake { worker::enqueue(tx, WORK_ENVIRONMENT, &env.uid, 0).await } else { Ok(()) }
     }

@@ -102,9 +102,7 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
         .add(EnvironmentServiceServer::new(api.clone()))
         .add(PreviewServiceServer::new(api))
         .task("work", move |shutdown| work.run(shutdown))
-        .task("wake", move |_| async move {
-            first.wake_all().await.unwrap_or_else(|e| tracing::error!(error = ?e, "not woken"))
-        })
+        .task("wake", move |shutdown| async move { first.wake(shutdown).await })
         .task("drain", move |shutdown: Shutdown| async move {
             shutdown.wait().await;
             drain.drain();

@@ -7,6 +7,7 @@ pub mod config;
 pub mod delivery;
 pub mod environment;
 pub mod guardrails;
+pub mod health;
 pub mod layout;
 pub mod manifest;
 pub mod names;

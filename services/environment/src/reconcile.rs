@@ -1,12 +1,17 @@
 //! The loop that makes status equal spec: load, observe, let the model decide ONE action, do it, save (ENV-121 to ENV-124).
 //!
-//! Owns the order of these and the fencing of every write. Refuses to remember anything between two looks: killed anywhere, the
-//! next look rereads everything and goes on.
+//! Owns the order of these and the fencing of every write; the effects of each target stand in files of their own. Refuses to remember
+//! anything that matters between two looks: killed anywhere, the next look rereads everything and goes on.
+mod apply;
+mod git;
+mod look;
+mod teardown;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use slipway_kit::{
-    error::{CONFLICT, Error, Result},
+    error::{CONFLICT, DEPENDENCY_UNAVAILABLE, Error, Result},
     worker::{Claim, Handler, Next},
 };
 
@@ -15,60 +20,98 @@ use crate::{
     error::SUPERSEDED,
     model::{
         condition::{Aspect, Verdict},
-        environment::{Environment, Publication, Removal},
-        guardrails, layout, policy,
+        environment::{Environment, Target},
+        guardrails,
+        layout::{self, Address, Routes},
+        manifest::Doc,
+        observed::Seen,
+        policy,
+        preflight::{self, Fit},
         preview::{Reading, Tombstone},
+        progress::TeardownStep,
         receipt,
         step::{self, Action, Facts},
         values::{self, Forced},
     },
-    world::{Fault, Job, Landed, Output},
+    world::{Fault, Job, cluster::Version},
 };
 
 /// Most steps of one look; more would be a loop.
 const STEPS_MAX: usize = 40;
 /// How often it is looked whether what is bound exists by now.
 const SECRETS_EVERY: Duration = Duration::from_secs(10);
-/// Time one publication may take, checked against the lease before it starts.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Window in which endings are counted (ENV-42).
 const BRAKE_US: i64 = 10 * 60_000_000;
 
 /// The handler of environments.
 pub struct Reconciler(pub App);
 
+/// What is known while one item is worked on; forgotten after it.
+#[derive(Default)]
+struct Known {
+    reading: Option<(Reading, i64, i64)>,
+    seen: Option<(Seen, i64)>,
+    silence: Option<Error>,
+    token: u64,
+}
+
 #[async_trait]
 impl Handler for Reconciler {
     async fn handle(&self, claim: &Claim) -> Result<Next> {
-        let mut reading: Option<(Reading, i64, i64)> = None;
+        let mut known = Known::default();
         for _ in 0..STEPS_MAX {
             let Some(mut env) = self.0.store.by_uid(&self.0.store.db, &claim.id).await? else { return Ok(Next::Done) };
-            let now_us = self.0.now_us();
-            // A reading is never older than ENV-22 permits, nor than the generation it decides on: a call may have read a newer head.
-            let stale =
-                |at_us: i64, generation: i64| now_us - at_us > step::READING_AGE_MAX_US || generation != env.generation;
-            if reading.as_ref().is_none_or(|(_, at_us, generation)| stale(*at_us, *generation)) {
-                reading = Some((self.read(&env).await, now_us, env.generation));
-            }
-            let Some((seen, ..)) = &reading else { continue };
-            let is_held = matches!(seen, Reading::Ended { .. }) && env.retire.is_none() && self.is_held(&env).await?;
-            let poll_us = self.0.world.sources.poll_us(&env.spec.source.scm);
             let before = env.clone();
-            let action = step::step(&mut env, &Facts { now_us, reading: seen, is_held, poll_us });
-            match self.advance(claim, &before, env, action).await {
+            let action = self.decide(&mut known, &mut env).await?;
+            match self.advance(claim, &mut known, &before, env, action).await {
                 Ok(Some(next)) => return Ok(next),
                 Ok(None) => {}
                 // A call changed the environment meanwhile: decide again on what it is now.
                 Err(error) if error.is(&CONFLICT) => {}
                 Err(error) if error.is(&SUPERSEDED) => return Ok(Next::After(Duration::from_secs(5))),
-                Err(error) => return Err(error),
+                Err(error) => return wait_as_told(error),
             }
         }
         Ok(Next::After(Duration::from_secs(1)))
     }
 }
 
+/// A cluster that says when to come again is not asked sooner; everything else backs off.
+fn wait_as_told(error: Error) -> Result<Next> {
+    match error.retry_after() {
+        Some(after_ms) if !error.kind().is_definite() => {
+            tracing::info!(?error, after_ms, "asked to wait");
+            Ok(Next::After(Duration::from_millis(after_ms.clamp(100, 300_000))))
+        }
+        _ => Err(error),
+    }
+}
+
 impl Reconciler {
+    /// Reads what is too old to decide on, and lets the model decide.
+    async fn decide(&self, known: &mut Known, env: &mut Environment) -> Result<Action> {
+        let now_us = self.0.now_us();
+        // A reading is never older than ENV-22 permits, nor than the generation it decides on: a call may have read a newer head.
+        let stale =
+            |at_us: i64, generation: i64| now_us - at_us > step::READING_AGE_MAX_US || generation != env.generation;
+        if known.reading.as_ref().is_none_or(|(_, at_us, generation)| stale(*at_us, *generation)) {
+            known.reading = Some((self.read(env).await, now_us, env.generation));
+        }
+        let fixed = Reading::Fixed;
+        let seen_reading = known.reading.as_ref().map_or(&fixed, |(reading, ..)| reading);
+        let is_held =
+            matches!(seen_reading, Reading::Ended { .. }) && env.retire.is_none() && self.is_held(env).await?;
+        let poll_us = self.0.world.sources.poll_us(&env.spec.source.scm);
+        if known.seen.as_ref().is_some_and(|(_, at_us)| now_us - at_us > step::READING_AGE_MAX_US) {
+            known.seen = None;
+        }
+        if known.seen.is_none() && self.0.looked.is_unchanged(env, now_us) {
+            known.seen = Some((Seen::Unchanged, now_us));
+        }
+        let seen = known.seen.as_ref().map(|(seen, _)| seen);
+        Ok(step::step(env, &Facts { now_us, reading: seen_reading, is_held, poll_us, seen }))
+    }
+
     async fn read(&self, env: &Environment) -> Reading {
         if env.retire.is_some() || env.deleted_us.is_some() || !env.kind.follows_pushes() {
             return Reading::Fixed;
@@ -85,20 +128,60 @@ impl Reconciler {
     async fn advance(
         &self,
         claim: &Claim,
+        known: &mut Known,
         before: &Environment,
         mut env: Environment,
         action: Action,
     ) -> Result<Option<Next>> {
         self.save(claim, before, &mut env).await?;
         match action {
-            Action::Again => Ok(None),
-            Action::Wait(us) => Ok(Some(Next::After(Duration::from_micros(us.max(1000).unsigned_abs())))),
-            Action::Rest => Ok(Some(Next::Done)),
+            Action::Again => return Ok(None),
+            Action::Wait(us) => {
+                self.settle(known, &env);
+                return Ok(Some(Next::After(Duration::from_micros(us.max(1000).unsigned_abs()))));
+            }
+            Action::Rest => return Ok(Some(Next::Done)),
+            Action::Backoff => {
+                let silent = || Error::new(&DEPENDENCY_UNAVAILABLE, "the cluster gives no answer");
+                return Err(known.silence.take().unwrap_or_else(silent));
+            }
+            Action::Look => {
+                self.look_at(known, &env).await;
+                return Ok(None);
+            }
+            _ => {}
+        }
+        // What was seen is over once something is written.
+        if !matches!(action, Action::Bind | Action::Render) {
+            known.seen = None;
+        }
+        self.act(claim, env, action).await
+    }
+
+    async fn act(&self, claim: &Claim, env: Environment, action: Action) -> Result<Option<Next>> {
+        match action {
+            Action::Again | Action::Wait(_) | Action::Rest | Action::Look | Action::Backoff => Ok(None),
             Action::Bind => self.bind(claim, env).await,
             Action::Render => self.render(claim, env).await.map(|()| None),
             Action::Publish => self.publish(claim, env).await.map(|()| None),
             Action::Remove => self.remove(claim, env).await.map(|()| None),
+            Action::Namespace => self.namespace(claim, env).await,
+            Action::Guard => self.guard(claim, env).await,
+            Action::Deliver => self.deliver(claim, env).await,
+            Action::Apply => self.apply(claim, env).await,
+            Action::Prune => self.prune(claim, env).await,
+            Action::Unroute => self.tear(claim, env, TeardownStep::Routes).await,
+            Action::Stop => self.tear(claim, env, TeardownStep::Workloads).await,
+            Action::Withdraw => self.withdraw(claim, env).await,
+            Action::Leave => self.leave(claim, env).await,
             Action::Finish => self.finish(claim, env).await.map(|()| None),
+        }
+    }
+
+    /// A look that left nothing to do need not be repeated before something changes.
+    fn settle(&self, known: &Known, env: &Environment) {
+        if matches!(known.seen, Some((Seen::Live(_), _))) && env.is_settled() {
+            self.0.looked.settle(env, known.token, self.0.now_us());
         }
     }
 
@@ -158,9 +241,13 @@ impl Reconciler {
         let mut tx = self.0.store.db.begin().await?;
         claim.guard(&mut tx).await?;
         match rendered {
-            Ok(files) => {
+            Ok(Complete { files, note }) => {
                 self.0.store.keep_render(&mut tx, &env.uid, env.generation, &files).await?;
                 step::rendered(&mut env, &layout::digest(&files), files.len(), now_us);
+                if !note.is_empty() {
+                    let at = env.at(now_us);
+                    env.status.conditions.set(Aspect::PolicyPassed, Verdict::True, "ROLLS_WITHOUT_SURGE", note, at);
+                }
             }
             Err((aspect, fault)) => {
                 if aspect == Aspect::PolicyPassed {
@@ -175,10 +262,14 @@ impl Reconciler {
     }
 
     /// The complete files of a generation, or what the user must mend.
-    async fn rendered(&self, env: &Environment) -> Result<std::result::Result<Vec<(String, String)>, (Aspect, Fault)>> {
+    async fn rendered(&self, env: &Environment) -> Result<std::result::Result<Complete, (Aspect, Fault)>> {
         let platform = self.0.platform();
         let host = platform.host(&env.label_id);
         let config = env.spec.config.as_ref().map_err(|fault| Error::internal(fault.clone()))?;
+        let cluster = match env.target {
+            Target::Git => None,
+            Target::Apply => Some(self.0.world.clusters.open(&env.cluster).await?.version().await?),
+        };
         let forced = Forced {
             images: env.spec.images.clone(),
             host: &host,
@@ -193,7 +284,8 @@ impl Reconciler {
             release: crate::model::names::short(&env.service),
             namespace: &env.namespace,
             overlay: &values::overlay(config, &forced),
-            is_upgrade: env.status.publication.is_some(),
+            is_upgrade: env.status.publication.is_some() || env.status.progress.applied > 0,
+            cluster: cluster.as_ref(),
         };
         let docs = match self.0.world.renderer.render(&job).await? {
             Ok(docs) => docs,
@@ -211,53 +303,9 @@ impl Reconciler {
             let fault = Fault { reason: "POLICY_VIOLATION", message: policy::message(&violations) };
             return Ok(Err((Aspect::PolicyPassed, fault)));
         }
-        let docs = layout::complete(env, &platform.profile(env.tier), &platform.gateway, &host, docs);
-        Ok(Ok(layout::files(&docs)))
-    }
-
-    async fn publish(&self, claim: &Claim, mut env: Environment) -> Result<()> {
-        let before = env.clone();
-        let Some(files) = self.0.store.render(&env.uid, env.generation).await? else {
-            // Rendered by a version that kept it elsewhere, or purged: render again.
-            env.status.conditions.clear(Aspect::Rendered);
-            return self.save(claim, &before, &mut env).await;
-        };
-        claim.may_start(PUBLISH_TIMEOUT)?;
-        let (folder, message, now_us) = (layout::folder(&env), layout::publish_message(&env), self.0.now_us());
-        let landed = self.0.world.outputs.publish(&output(&env, &folder, &message, now_us), &files).await?;
-        let publication = Publication {
-            branch: landed.branch,
-            commit: landed.commit,
-            path: folder,
-            generation: env.generation,
-            manifests: i32::try_from(files.len()).unwrap_or(i32::MAX),
-            render_sha256: layout::digest(&files),
-            published_us: now_us,
-        };
-        step::published(&mut env, publication, now_us);
-        self.save(claim, &before, &mut env).await
-    }
-
-    async fn remove(&self, claim: &Claim, mut env: Environment) -> Result<()> {
-        let before = env.clone();
-        claim.may_start(PUBLISH_TIMEOUT)?;
-        let (folder, message, now_us) = (layout::folder(&env), layout::remove_message(&env), self.0.now_us());
-        match self.0.world.outputs.remove(&output(&env, &folder, &message, now_us)).await {
-            Ok(Landed { branch, commit, files }) => {
-                step::removed(&mut env, Removal { branch, commit, files, removed_us: now_us }, now_us);
-                self.save(claim, &before, &mut env).await
-            }
-            Err(error) => {
-                // Deletes never give up; after a while they say what they wait for.
-                if env.retire.as_ref().is_some_and(|r| now_us - r.decided_us > step::BLOCKED_US) {
-                    let at = env.at(now_us);
-                    let text = "The GitOps repository cannot be written; the removal is tried again.";
-                    env.status.conditions.set(Aspect::Deleting, Verdict::True, crate::model::state::BLOCKED, text, at);
-                    self.save(claim, &before, &mut env).await?;
-                }
-                Err(error)
-            }
-        }
+        let address = Address { host: &host, gateway: &platform.gateway, routes: routes(cluster.as_ref()) };
+        let docs = layout::complete(env, &platform.profile(env.tier), &address, docs);
+        Ok(fitted(env, docs).map_err(|fault| (Aspect::PolicyPassed, fault)))
     }
 
     /// Receipt, tombstone and the end of the life in one transaction.
@@ -279,6 +327,26 @@ impl Reconciler {
     }
 }
 
-fn output<'a>(env: &'a Environment, folder: &'a str, message: &'a str, now_us: i64) -> Output<'a> {
-    Output { cluster: &env.cluster, folder, uid: &env.uid, generation: env.generation, message, now_us }
+/// The files of a generation, and what people should know about how it will be rolled out.
+struct Complete {
+    files: Vec<(String, String)>,
+    note: String,
+}
+
+/// What brings requests: with the target git the chart's and the platform's routes are published as ever.
+fn routes(cluster: Option<&Version>) -> Routes {
+    cluster.map_or(Routes::Gateway, |version| Routes::of(&version.apis))
+}
+
+/// Checks the quota before anything is applied (ENV-65); with the target git somebody else applies, and decides.
+fn fitted(env: &Environment, docs: Vec<Doc>) -> std::result::Result<Complete, Fault> {
+    if env.target == Target::Git {
+        return Ok(Complete { files: layout::files(&docs), note: String::new() });
+    }
+    match preflight::check(&docs, env.tier, &preflight::Amounts::new()) {
+        Fit::Fits => Ok(Complete { files: layout::files(&docs), note: String::new() }),
+        Fit::RollWithoutSurge { docs, text } => Ok(Complete { files: layout::files(&docs), note: text }),
+        Fit::TooSmall(message) => Err(Fault { reason: "QUOTA_TOO_SMALL", message }),
+        Fit::NoRoomToUpdate(message) => Err(Fault { reason: "QUOTA_NO_ROOM_TO_UPDATE", message }),
+    }
 }

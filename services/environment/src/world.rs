@@ -102,8 +102,10 @@ pub struct Job<'a> {
     pub namespace: &'a str,
     /// Values over all others.
     pub overlay: &'a Value,
-    /// Whether something is published already.
+    /// Whether something is published or applied already.
     pub is_upgrade: bool,
+    /// The cluster that charts are rendered for; a platform's default if none is observed (ENV-73).
+    pub cluster: Option<&'a cluster::Version>,
 }
 
 /// A chart that does not render: the user must act.

@@ -9,7 +9,9 @@ use slipway_environment::{
     model::{
         config,
         environment::{Environment, fixture},
-        guardrails, layout, manifest,
+        guardrails,
+        layout::{self, Address, Routes},
+        manifest,
         policy::{self, Rules},
         values::{Forced, overlay},
     },
@@ -99,12 +101,14 @@ async fn the_golden_path_passes_the_policy_and_gets_its_host_and_secrets() {
         namespace: &env.namespace,
         overlay: &overlay(&config, &forced),
         is_upgrade: false,
+        cluster: None,
     };
     let helm = Helm::open(tool, BTreeMap::from([("local".to_owned(), scm)])).await.unwrap();
     let docs = helm.render(&job).await.unwrap().unwrap();
     let rules = Rules { namespace: &env.namespace, tier: env.tier, host: &host, fork: false, registries: &[] };
     assert_eq!(policy::message(&policy::check(&docs, &rules)), "");
-    let docs = layout::complete(&env, &platform.profile(env.tier), &platform.gateway, &host, docs);
+    let address = Address { host: &host, gateway: &platform.gateway, routes: Routes::Gateway };
+    let docs = layout::complete(&env, &platform.profile(env.tier), &address, docs);
     let route = docs.iter().find(|doc| manifest::kind(doc) == "HTTPRoute").unwrap();
     assert_eq!(manifest::name(route), "payments");
     assert_eq!(route["spec"]["hostnames"], serde_json::json!([host]));

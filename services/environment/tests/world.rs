@@ -244,6 +244,7 @@ async fn rendered(files: Vec<FileChange>) -> Option<Result<usize, (String, Strin
         namespace: "ns",
         overlay: &overlay,
         is_upgrade: false,
+        cluster: None,
     };
     Some(helm.render(&job).await.unwrap().map(|docs| docs.len()).map_err(|f| (f.reason.to_owned(), f.message)))
 }

@@ -5,6 +5,7 @@ use slipway_kit::{db::Tx, error::Result};
 
 use super::App;
 use crate::{
+    error::CLUSTER_UNKNOWN,
     model::{
         environment::{Environment, Kind, Power, Spec, Status, Target},
         names::{self, Subject},
@@ -21,6 +22,8 @@ pub(super) struct Beginning<'a> {
     pub(super) tier: Tier,
     pub(super) service: &'a ServiceFacts,
     pub(super) cluster: &'a str,
+    /// How manifests reach the cluster, from [`App::place`].
+    pub(super) target: Target,
     pub(super) label: &'a str,
     pub(super) user: &'a str,
     pub(super) spec: Spec,
@@ -57,13 +60,23 @@ impl App {
             created_us: now_us,
             updated_us: now_us,
             deleted_us: None,
-            target: Target::Git,
+            target: beginning.target,
             power: Power::Awake,
             used_us: now_us,
             pin: None,
         };
         env.expire_us = env.life_us().map(|life| now_us.saturating_add(life));
         Ok(env)
+    }
+
+    /// How manifests reach the named cluster: by its API if it can be opened, else by its GitOps repository. Asked before a transaction
+    /// begins.
+    pub(super) async fn place(&self, named: &str) -> Result<Target> {
+        match self.world.clusters.open(self.cluster(named)).await {
+            Ok(_) => Ok(Target::Apply),
+            Err(error) if error.is(&CLUSTER_UNKNOWN) => Ok(Target::Git),
+            Err(error) => Err(error),
+        }
     }
 
     /// The named cluster, or the platform's default.

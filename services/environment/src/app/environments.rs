@@ -133,6 +133,7 @@ impl App {
     ) -> Result<Environment> {
         let subject = subject(call, new, kind, tier, source);
         let key = names::natural_key(&subject, &service.reference);
+        let target = self.place(&new.cluster).await?;
         let before = self.store.living(&self.store.db, &key).await?;
         let head = self.branch_head(source).await?;
         check_image_names("environment.images", &new.images, &head)?;
@@ -150,8 +151,9 @@ impl App {
                 let spec = Spec { ttl_us: new.ttl_us, ..first_spec(source, &head, new.images.clone()) };
                 let label = if let Subject::LongLived { label, .. } = &subject { label.as_str() } else { "" };
                 let user = if kind == Kind::Personal { call.caller.principal.as_str() } else { "" };
+                let cluster = new.cluster.as_str();
                 let beginning =
-                    Beginning { subject: &subject, kind, tier, service, cluster: &new.cluster, label, user, spec };
+                    Beginning { subject: &subject, kind, tier, service, cluster, target, label, user, spec };
                 let env = self.conceive(mutation.tx(), beginning).await?;
                 self.begin_life(mutation.tx(), &env).await?;
                 env

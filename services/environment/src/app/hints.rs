@@ -102,12 +102,13 @@ impl App {
         if !is_configured || preview::unwanted(&head, true).is_some() {
             return Ok(());
         }
+        let target = self.place("").await?;
         let mut tx = self.store.db.begin().await?;
         let last = self.store.tombstone(&mut tx, &key).await?;
         if last.is_some_and(|last| !preview::may_live_again(&last, &head, Wish::Seen)) {
             return Ok(());
         }
-        let beginning = pull_beginning(&subject, service, first_spec(source, &head, Default::default()));
+        let beginning = pull_beginning(&subject, service, first_spec(source, &head, Default::default()), target);
         let env = self.conceive(&mut tx, beginning).await?;
         self.begin_life(&mut tx, &env).await?;
         tx.commit().await

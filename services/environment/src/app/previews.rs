@@ -19,7 +19,7 @@ use crate::{
     },
     model::{
         config,
-        environment::{Environment, Kind, RetireReason, Source, Spec},
+        environment::{Environment, Kind, RetireReason, Source, Spec, Target},
         names::{self, Subject},
         preview::{self, Head, Reading, Wish},
         tier::Tier,
@@ -74,7 +74,8 @@ impl App {
             return Ok(answer);
         }
         let source = self.pull_source(call, &service, wanted.pull_request).await?;
-        despite_races("preview", || self.try_ensure(call, wanted, &service, &source)).await
+        let target = self.place("").await?;
+        despite_races("preview", || self.try_ensure(call, wanted, &service, &source, target)).await
     }
 
     async fn try_ensure(
@@ -83,6 +84,7 @@ impl App {
         wanted: &WantedPreview,
         service: &ServiceFacts,
         source: &Source,
+        target: Target,
     ) -> Result<Environment> {
         let subject = pull_subject(source);
         let key = names::natural_key(&subject, &service.reference);
@@ -109,7 +111,7 @@ impl App {
                     return Err(Error::new(&PREVIEW_ENDED, "the preview of this pull request was deleted"));
                 }
                 let spec = first_spec(source, &head, wanted.images.clone());
-                let beginning = pull_beginning(&subject, service, spec);
+                let beginning = pull_beginning(&subject, service, spec, target);
                 let env = self.conceive(mutation.tx(), beginning).await?;
                 self.begin_life(mutation.tx(), &env).await?;
                 env
@@ -273,13 +275,19 @@ pub(super) fn first_spec(source: &Source, head: &Head, images: BTreeMap<String, 
 }
 
 /// What a preview's life is made of.
-pub(super) fn pull_beginning<'a>(subject: &'a Subject, service: &'a ServiceFacts, spec: Spec) -> Beginning<'a> {
+pub(super) fn pull_beginning<'a>(
+    subject: &'a Subject,
+    service: &'a ServiceFacts,
+    spec: Spec,
+    target: Target,
+) -> Beginning<'a> {
     Beginning {
         subject,
         kind: Kind::PullRequest,
         tier: Tier::Development,
         service,
         cluster: "",
+        target,
         label: "",
         user: "",
         spec,

@@ -94,10 +94,15 @@ pub fn documents(env: &Environment, profile: &Profile, gateway_namespace: &str) 
 
 /// Whether a document is one of the guard rails, and no part of a chart.
 pub fn is_rail(doc: &Doc) -> bool {
-    match manifest::kind(doc) {
+    is_rail_kind(manifest::kind(doc), manifest::name(doc))
+}
+
+/// Whether an object of this kind and name is one of the guard rails.
+pub fn is_rail_kind(kind: &str, name: &str) -> bool {
+    match kind {
         "Namespace" | "LimitRange" | "ResourceQuota" => true,
-        "ServiceAccount" => manifest::name(doc) == "default",
-        "NetworkPolicy" => manifest::name(doc).starts_with(OURS),
+        "ServiceAccount" => name == "default",
+        "NetworkPolicy" => name.starts_with(OURS),
         _ => false,
     }
 }

@@ -29,11 +29,13 @@ pub fn folder(env: &Environment) -> String {
 }
 
 /// The complete documents of a generation: guard rails first, the chart's own with labels, namespace and the reserved host.
-pub fn complete(env: &Environment, profile: &Profile, gateway: &Gateway, host: &str, rendered: Vec<Doc>) -> Vec<Doc> {
+pub fn complete(env: &Environment, profile: &Profile, address: &Address<'_>, rendered: Vec<Doc>) -> Vec<Doc> {
+    let (gateway, host) = (address.gateway, address.host);
     let mut docs = guardrails::documents(env, profile, &gateway.namespace);
     let mut own = rendered;
+    own.retain(|doc| !is_route(doc) || address.routes.serves(manifest::kind(doc)));
     if !own.iter().any(is_route) {
-        own.extend(route(&own, gateway, host));
+        own.extend(route(&own, address));
     }
     for doc in &mut own {
         if is_route(doc) && manifest::kind(doc) != "Ingress" {
@@ -44,6 +46,46 @@ pub fn complete(env: &Environment, profile: &Profile, gateway: &Gateway, host: &
     }
     docs.extend(own);
     docs
+}
+
+/// How requests reach the workloads of a cluster (ENV-101).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// By routes of the Gateway API.
+    Gateway,
+    /// By an Ingress, where there is no Gateway API.
+    Ingress,
+    /// By the built-in preview proxy only; no object says so.
+    Proxy,
+}
+
+impl Routes {
+    /// What a cluster with these kinds (`group/version/Kind`) can do by itself.
+    pub fn of(apis: &[String]) -> Self {
+        let serves =
+            apis.iter().any(|api| api.starts_with("gateway.networking.k8s.io/") && api.ends_with("/HTTPRoute"));
+        if serves { Routes::Gateway } else { Routes::Proxy }
+    }
+
+    /// Whether a chart's own route of this kind means anything here.
+    fn serves(self, kind: &str) -> bool {
+        match self {
+            Routes::Gateway => true,
+            Routes::Ingress => kind == "Ingress",
+            Routes::Proxy => false,
+        }
+    }
+}
+
+/// Under which address an environment is reached, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Address<'a> {
+    /// The reserved host.
+    pub host: &'a str,
+    /// The Gateway.
+    pub gateway: &'a Gateway,
+    /// What brings requests.
+    pub routes: Routes,
 }
 
 /// The gateway that previews are reached through.
@@ -63,11 +105,11 @@ impl Default for Gateway {
 }
 
 fn is_route(doc: &Doc) -> bool {
-    matches!(manifest::kind(doc), "HTTPRoute" | "GRPCRoute" | "Ingress")
+    manifest::is_route(manifest::kind(doc))
 }
 
 /// A route to the only Service with a port for HTTP; none if that is not clear.
-fn route(docs: &[Doc], gateway: &Gateway, host: &str) -> Option<Doc> {
+fn route(docs: &[Doc], address: &Address<'_>) -> Option<Doc> {
     let port = |doc: &Doc| {
         let ports = doc.pointer("/spec/ports")?.as_array()?;
         let http = |p: &&serde_json::Value| p["name"] == "http" || p["port"] == 80 || ports.len() == 1;
@@ -78,6 +120,19 @@ fn route(docs: &[Doc], gateway: &Gateway, host: &str) -> Option<Doc> {
     let (name, port) = open.next()?;
     if open.next().is_some() {
         return None;
+    }
+    let (host, gateway) = (address.host, address.gateway);
+    if address.routes == Routes::Proxy {
+        return None;
+    }
+    if address.routes == Routes::Ingress {
+        let backend = serde_json::json!({ "service": { "name": name, "port": { "number": port } } });
+        return Some(serde_json::json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": { "name": "slipway-route" },
+            "spec": { "rules": [{ "host": host, "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } }] },
+        }));
     }
     Some(serde_json::json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
@@ -157,6 +212,10 @@ mod tests {
     use super::*;
     use crate::model::environment::fixture;
 
+    fn address(gateway: &Gateway, routes: Routes) -> Address<'_> {
+        Address { host: "pr-7-payments.preview.localhost", gateway, routes }
+    }
+
     fn rendered() -> Vec<Doc> {
         vec![
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "payments"}, "spec": {"ports": [{"name": "http", "port": 80}, {"name": "admin", "port": 9090}]}}),
@@ -167,8 +226,7 @@ mod tests {
     #[test]
     fn guard_rails_stand_before_workloads_and_routes_last() {
         let env = fixture::preview();
-        let docs =
-            complete(&env, &Profile::of(env.tier), &Gateway::default(), "pr-7-payments.preview.localhost", rendered());
+        let docs = complete(&env, &Profile::of(env.tier), &address(&Gateway::default(), Routes::Gateway), rendered());
         let names: Vec<String> = files(&docs).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names.first().map(String::as_str), Some("00-namespace-payments-pr-7-h4vyy.yaml"));
         assert_eq!(
@@ -192,7 +250,23 @@ mod tests {
         let mut other = docs[0].clone();
         other["metadata"]["name"] = json!("other");
         docs.push(other);
-        assert_eq!(route(&docs, &Gateway::default(), "h"), None);
+        assert_eq!(route(&docs, &address(&Gateway::default(), Routes::Gateway)), None);
+    }
+
+    #[test]
+    fn what_brings_requests_follows_the_cluster() {
+        let (env, gateway) = (fixture::preview(), Gateway::default());
+        let routes = |routes, mut docs: Vec<Doc>| {
+            docs.extend(rendered());
+            let docs = complete(&env, &Profile::of(env.tier), &address(&gateway, routes), docs);
+            docs.iter().filter(|d| is_route(d)).map(manifest::title).collect::<Vec<_>>()
+        };
+        let own = || vec![json!({"kind": "HTTPRoute", "metadata": {"name": "own"}, "spec": {}})];
+        assert_eq!(routes(Routes::Gateway, own()), ["HTTPRoute/own"]);
+        assert_eq!(routes(Routes::Ingress, own()), ["Ingress/slipway-route"]);
+        assert_eq!(routes(Routes::Proxy, own()), [] as [&str; 0]);
+        assert_eq!(Routes::of(&["gateway.networking.k8s.io/v1/HTTPRoute".to_owned()]), Routes::Gateway);
+        assert_eq!(Routes::of(&["v1/Pod".to_owned()]), Routes::Proxy);
     }
 
     #[test]

@@ -132,7 +132,8 @@ pub fn broken(rails: &[Doc], live: &[Doc]) -> Vec<String> {
 }
 
 fn find<'a>(live: &'a [Doc], wanted: &Doc) -> Option<&'a Doc> {
-    live.iter().find(|doc| manifest::kind(doc) == manifest::kind(wanted) && manifest::name(doc) == manifest::name(wanted))
+    live.iter()
+        .find(|doc| manifest::kind(doc) == manifest::kind(wanted) && manifest::name(doc) == manifest::name(wanted))
 }
 
 /// Whether an object says all that a guard rail says; annotations tell a story and guard nothing.
@@ -195,7 +196,8 @@ pub fn replicas(live: &[Doc]) -> BTreeMap<String, i64> {
 
 /// Whether the routes that are wanted are accepted (ENV-102).
 pub fn routing(wanted: &[Held], live: &[Doc]) -> Routing {
-    let routes: Vec<&ObjectRef> = wanted.iter().map(|held| &held.object).filter(|o| manifest::is_route(&o.kind)).collect();
+    let routes: Vec<&ObjectRef> =
+        wanted.iter().map(|held| &held.object).filter(|o| manifest::is_route(&o.kind)).collect();
     if routes.is_empty() {
         return Routing::Proxy;
     }

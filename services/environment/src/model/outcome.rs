@@ -4,7 +4,9 @@
 //! gone.
 use super::{
     condition::{Aspect, Verdict},
+    delivery::Delivered,
     environment::{Environment, Held, ObjectRef, Power},
+    guardrails, manifest,
     refusal::{Class, Refusal},
     rollout,
     step::RETRY_US,
@@ -55,25 +57,28 @@ pub fn guarded(env: &mut Environment, objects: Vec<(ObjectRef, String)>, now_us:
     env.status.progress.guarded = env.generation;
 }
 
-/// The secrets service delivered what is bound.
-pub fn delivered(env: &mut Environment, secrets: Vec<Held>, now_us: i64) {
+/// The secrets service delivered what is bound; Secrets that it removed are no longer ours.
+pub fn delivered(env: &mut Environment, secrets: Delivered, now_us: i64) {
     let at = env.at(now_us);
-    for secret in secrets {
-        hold(env, secret.object, &secret.uid, now_us);
-    }
-    env.status.progress.delivered = env.generation;
-    if !env.status.secret_names.is_empty() {
-        let text = format!("{} delivered: {}", env.status.secret_names.len(), env.status.secret_names.join(", "));
+    let names: Vec<&str> = secrets.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    env.status.inventory.retain(|held| held.object.kind != "Secret" || names.contains(&held.object.name.as_str()));
+    if !names.is_empty() {
+        let text = format!("{} delivered: {}", names.len(), names.join(", "));
         env.status.conditions.set(Aspect::SecretsReady, Verdict::True, "DELIVERED", text, at);
     }
+    for held in secrets.held(&env.namespace, now_us) {
+        hold(env, held.object, &held.uid, now_us);
+    }
+    (env.status.progress.delivered, env.status.progress.secrets) = (env.generation, secrets);
 }
 
 /// What shall be applied is known: everything else in the inventory is stale, unless the tier keeps it (ENV-82).
-pub fn intended(env: &mut Environment, wanted: &[ObjectRef], secrets: &[String], now_us: i64) {
+pub fn intended(env: &mut Environment, wanted: &[ObjectRef], now_us: i64) {
     let keeps_volumes = env.tier != Tier::Development;
     let is_kept = |object: &ObjectRef| {
-        object.kind == "Namespace"
-            || (object.kind == "Secret" && secrets.contains(&object.name))
+        guardrails::is_rail_kind(&object.kind, &object.name)
+            // The secrets service owns what it delivered.
+            || env.status.progress.secrets.secrets.iter().any(|s| object.kind == "Secret" && s.name == object.name)
             || (object.kind == "PersistentVolumeClaim" && keeps_volumes)
             || wanted.iter().any(|w| same(w, object))
     };
@@ -128,4 +133,22 @@ pub fn refused(env: &mut Environment, aspect: Aspect, title: &str, refusal: &Ref
             None
         }
     }
+}
+
+/// Whether objects of this kind are deleted before their namespace is.
+pub fn goes_early(kind: &str) -> bool {
+    manifest::is_route(kind)
+        || matches!(
+            kind,
+            "HorizontalPodAutoscaler"
+                | "ScaledObject"
+                | "CronJob"
+                | "Deployment"
+                | "StatefulSet"
+                | "DaemonSet"
+                | "ReplicaSet"
+                | "Job"
+                | "Pod"
+                | "Secret"
+        )
 }

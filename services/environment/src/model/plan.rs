@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     environment::{Environment, ObjectRef, Power},
-    guardrails,
-    layout,
+    guardrails, layout,
     manifest::{self, Doc},
     sleep,
 };

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::{ObjectRef, Power};
+use super::{
+    delivery::Delivered,
+    environment::{ObjectRef, Power},
+};
 
 /// What was done in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +18,8 @@ pub struct Progress {
     pub guarded: i64,
     /// Generation whose bound Secrets were delivered last.
     pub delivered: i64,
+    /// What stands of them in the namespace.
+    pub secrets: Delivered,
     /// Generation whose objects were applied last.
     pub applied: i64,
     /// Generation last seen healthy; 0 again when it is woken.

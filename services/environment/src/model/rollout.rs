@@ -81,9 +81,12 @@ pub fn idle_default_us(kind: Kind, tier: Tier) -> Option<i64> {
 
 /// Decides the next step of an accepted generation.
 pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
-    for (aspect, action) in
-        [(Aspect::SecretsReady, Action::Bind), (Aspect::Rendered, Action::Render), (Aspect::PolicyPassed, Action::Render)]
-    {
+    say_power(env, facts.now_us);
+    for (aspect, action) in [
+        (Aspect::SecretsReady, Action::Bind),
+        (Aspect::Rendered, Action::Render),
+        (Aspect::PolicyPassed, Action::Render),
+    ] {
         if !env.status.conditions.holds(aspect, env.generation) {
             return action;
         }
@@ -237,7 +240,11 @@ fn ready(env: &mut Environment, facts: &Facts<'_>, live: &Live) -> Action {
     match &live.routing {
         Routing::Waiting(text) => {
             let reason = if was_ready { "ROUTE_LOST" } else { "ROUTE_PENDING" };
-            let reason = if conditions.get(Aspect::Routed).is_some_and(|c| c.reason == "ROUTE_PENDING") { "ROUTE_PENDING" } else { reason };
+            let reason = if conditions.get(Aspect::Routed).is_some_and(|c| c.reason == "ROUTE_PENDING") {
+                "ROUTE_PENDING"
+            } else {
+                reason
+            };
             conditions.set(Aspect::Routed, Verdict::False, reason, text.as_str(), at);
             return overdue(env, facts, Aspect::Routed, text);
         }
@@ -305,6 +312,22 @@ pub fn look_after_us(since_us: i64) -> i64 {
     }
 }
 
+/// Says that it falls asleep or wakes, whoever wanted it.
+fn say_power(env: &mut Environment, now_us: i64) {
+    let at = env.at(now_us);
+    let said = env.status.conditions.get(Aspect::Asleep).map(|c| c.verdict);
+    let conditions = &mut env.status.conditions;
+    match (env.power, said) {
+        (Power::Awake, Some(Verdict::True | Verdict::Unknown)) => {
+            conditions.set(Aspect::Asleep, Verdict::False, "WAKING", "", at);
+        }
+        (Power::Asleep, None | Some(Verdict::False)) => {
+            conditions.set(Aspect::Asleep, Verdict::Unknown, "FALLING_ASLEEP", "", at);
+        }
+        _ => {}
+    }
+}
+
 /// Puts to sleep or wakes; false if it is so already (ENV-113, ENV-114).
 pub fn set_power(env: &mut Environment, power: Power, reason: &str, now_us: i64) -> bool {
     if env.power == power {
@@ -316,3 +339,7 @@ pub fn set_power(env: &mut Environment, power: Power, reason: &str, now_us: i64)
     env.status.conditions.set(Aspect::Asleep, verdict, reason, "", at);
     true
 }
+
+#[cfg(test)]
+#[path = "rollout_tests.rs"]
+mod tests;

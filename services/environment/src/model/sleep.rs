@@ -58,10 +58,10 @@ pub fn awake(docs: Vec<Doc>, stored: &BTreeMap<String, i64>, is_running: bool) -
             if let Some(spec) = doc["spec"].as_object_mut() {
                 spec.remove("replicas");
             }
-        } else if is_scaled || doc["spec"]["replicas"].is_null() {
-            if let Some(replicas) = stored.get(&title).filter(|n| **n > 0) {
-                doc["spec"]["replicas"] = json!(replicas);
-            }
+        } else if (is_scaled || doc["spec"]["replicas"].is_null())
+            && let Some(replicas) = stored.get(&title).filter(|n| **n > 0)
+        {
+            doc["spec"]["replicas"] = json!(replicas);
         }
         doc
     };
@@ -113,7 +113,10 @@ mod tests {
         let stored = BTreeMap::from([("StatefulSet/db".to_owned(), 2), ("Deployment/web".to_owned(), 7)]);
         let of = |title: &str, n| (title.to_owned(), n);
         let woken = replicas(&awake(docs(), &stored, false));
-        assert_eq!(woken, [of("Deployment/api", Some(3)), of("Deployment/web", Some(7)), of("StatefulSet/db", Some(2))]);
+        assert_eq!(
+            woken,
+            [of("Deployment/api", Some(3)), of("Deployment/web", Some(7)), of("StatefulSet/db", Some(2))]
+        );
         // While it runs the autoscaler has the word.
         let running = replicas(&awake(docs(), &stored, true));
         assert_eq!(running[1], of("Deployment/web", None));

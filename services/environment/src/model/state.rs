@@ -200,13 +200,18 @@ mod tests {
 
     #[test]
     fn in_a_cluster_the_state_is_what_was_seen() {
-        use Aspect::{Accepted, Applied, Asleep, GuardrailsReady, Healthy, NamespaceReady, Routed, SecretsReady, Stalled};
+        use Aspect::{
+            Accepted, Applied, Asleep, GuardrailsReady, Healthy, NamespaceReady, Routed, SecretsReady, Stalled,
+        };
         use Verdict::{False, True, Unknown};
         type Case<'a> = (&'a [(Aspect, Verdict, i64)], State);
         let cases: &[Case<'_>] = &[
             (&[], State::Pending),
             (&[(Accepted, True, 2), (SecretsReady, True, 2)], State::Provisioning),
-            (&[(Accepted, True, 2), (SecretsReady, True, 2), (NamespaceReady, True, 2), (GuardrailsReady, True, 2)], State::Deploying),
+            (
+                &[(Accepted, True, 2), (SecretsReady, True, 2), (NamespaceReady, True, 2), (GuardrailsReady, True, 2)],
+                State::Deploying,
+            ),
             (&[(Applied, True, 1), (Healthy, True, 1), (Routed, True, 1)], State::Deploying),
             (&[(Applied, True, 2)], State::Deploying),
             (&[(Applied, True, 2), (Healthy, True, 2)], State::Deploying),

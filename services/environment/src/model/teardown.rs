@@ -63,7 +63,8 @@ fn leave(env: &mut Environment, remains: &Remains) -> Action {
     if env.tier == Tier::Development {
         return Action::Leave;
     }
-    let volumes: Vec<_> = remains.left.iter().map(|left| &left.object).filter(|o| o.kind == "PersistentVolumeClaim").collect();
+    let volumes: Vec<_> =
+        remains.left.iter().map(|left| &left.object).filter(|o| o.kind == "PersistentVolumeClaim").collect();
     if volumes.is_empty() {
         return Action::Leave;
     }
@@ -120,7 +121,8 @@ fn is_late(env: &Environment, now_us: i64) -> bool {
 /// Says what a teardown waits for; after five minutes without progress it is blocked, and goes on trying.
 fn tell(env: &mut Environment, text: &str, now_us: i64) {
     let at = env.at(now_us);
-    let reason = if is_late(env, now_us) { state::BLOCKED } else { env.retire.as_ref().map_or("", |r| r.reason.word()) };
+    let reason =
+        if is_late(env, now_us) { state::BLOCKED } else { env.retire.as_ref().map_or("", |r| r.reason.word()) };
     let reason = reason.to_owned();
     env.status.conditions.set(Aspect::Deleting, Verdict::True, &reason, text, at);
 }

@@ -179,6 +179,12 @@ impl Store {
         uids(&self.db, "SELECT uid FROM environments WHERE deleted_us = 0 ORDER BY uid", args![]).await
     }
 
+    /// Clusters of living environments.
+    pub async fn clusters_in_use(&self) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT cluster FROM environments WHERE deleted_us = 0 ORDER BY cluster";
+        self.db.fetch_all(sql, args![]).await?.iter().map(|row| row.text("cluster")).collect()
+    }
+
     /// How many environments of a connection the source ended since then, and how many live.
     pub async fn endings(&self, scm: &str, since_us: i64) -> Result<(i64, i64)> {
         let sql = "SELECT COALESCE(SUM(CASE WHEN source_ended_us >= $2 THEN 1 ELSE 0 END), 0) AS ended, \

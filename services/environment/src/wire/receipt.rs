@@ -19,7 +19,7 @@ pub fn render(receipt: &Receipt) -> pb::TeardownReceipt {
         delete_time: Some(time(receipt.deleted_us)),
         expire_time: Some(time(receipt.deleted_us.saturating_add(KEEP_US))),
         objects: receipt.objects.iter().map(object).collect(),
-        cluster_observed: false,
+        cluster_observed: receipt.is_observed,
         note: receipt.note.clone(),
     }
 }
@@ -36,5 +36,7 @@ fn object(object: &Object) -> pb::TeardownObject {
         outcome: outcome.into(),
         detail: object.detail.clone(),
         delete_time: object.deleted_us.map(time),
+        uid: object.uid.clone(),
+        create_time: (object.created_us > 0).then(|| time(object.created_us)),
     }
 }

@@ -13,7 +13,7 @@ use slipway_kit::{
     subprocess::{self, Limits, Network, Run, TOOL_MISSING, TOOL_OUTPUT_TOO_LARGE, TOOL_TIMEOUT, Tool},
 };
 
-use super::{Fault, Job, Renderer};
+use super::{Fault, Job, Renderer, cluster::Version};
 use crate::{
     error::SCM_UNKNOWN,
     model::{
@@ -86,8 +86,10 @@ impl Helm {
         job: &Job<'_>,
         values: &[String],
     ) -> Result<std::result::Result<String, Fault>> {
-        let mut args = vec!["template", "--include-crds", "--skip-tests", "--kube-version", KUBE_VERSION];
-        args.extend(API_VERSIONS.iter().flat_map(|api| ["--api-versions", api]));
+        let version = job.cluster.map_or(KUBE_VERSION, |cluster| cluster.git_version.trim_start_matches('v'));
+        let apis = capabilities(job.cluster);
+        let mut args = vec!["template", "--include-crds", "--skip-tests", "--kube-version", version];
+        args.extend(apis.iter().flat_map(|api| ["--api-versions", api.as_str()]));
         args.extend(["--namespace", job.namespace]);
         args.extend(values.iter().flat_map(|file| ["--values", file.as_str()]));
         if job.is_upgrade {
@@ -115,6 +117,16 @@ impl Helm {
 
 fn fault<T>(reason: &'static str, message: impl Into<String>) -> std::result::Result<T, Fault> {
     Err(Fault { reason, message: message.into() })
+}
+
+/// What charts see as capabilities: every served kind and its group and version, beyond what helm knows of the version itself.
+fn capabilities(cluster: Option<&Version>) -> Vec<String> {
+    let Some(cluster) = cluster else { return API_VERSIONS.iter().map(|api| (*api).to_owned()).collect() };
+    let groups = cluster.apis.iter().filter_map(|api| api.rsplit_once('/').map(|(group, _)| group.to_owned()));
+    let mut all: Vec<String> = cluster.apis.iter().cloned().chain(groups).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The first three numbers of a version such as `v4.3` or `v3.18.5+g1`.

@@ -1,0 +1,157 @@
+//! What changes in clusters: hints that an environment must be looked at, and the knowledge that nothing changed (ENV-124).
+//!
+//! Owns the watch of each cluster and a memory that only saves requests. Refuses to be needed: without a watch every look is a
+//! real one, and after a restart too.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use slipway_kit::{error::Result, serve::Shutdown, worker};
+use tokio::task::JoinSet;
+
+use super::{App, WORK_ENVIRONMENT};
+use crate::model::{environment::Environment, rollout::LOOK_EVERY_US};
+
+/// Changes that come within this time are one hint.
+const GATHER: Duration = Duration::from_millis(200);
+/// How long until a watch that could not be begun is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Which environments were looked at and left nothing to do; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Looked(Arc<Mutex<Memory>>);
+
+#[derive(Default)]
+struct Memory {
+    watched: BTreeSet<String>,
+    changes: BTreeMap<String, u64>,
+    settled: BTreeMap<String, Settled>,
+}
+
+struct Settled {
+    token: u64,
+    version: i64,
+    at_us: i64,
+}
+
+impl Looked {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken before a look: tells later whether something changed since.
+    pub fn token(&self, uid: &str) -> u64 {
+        self.memory().changes.get(uid).copied().unwrap_or(0)
+    }
+
+    /// A look with this token left nothing to do.
+    pub fn settle(&self, env: &Environment, token: u64, now_us: i64) {
+        let mut memory = self.memory();
+        if memory.watched.contains(&env.cluster) {
+            memory.settled.insert(env.uid.clone(), Settled { token, version: env.version, at_us: now_us });
+        }
+    }
+
+    /// Whether neither the environment nor its cluster changed since a look that left nothing to do; false after a while, so that every
+    /// environment is really looked at now and then.
+    pub fn is_unchanged(&self, env: &Environment, now_us: i64) -> bool {
+        let memory = self.memory();
+        let Some(last) = memory.settled.get(&env.uid) else { return false };
+        memory.watched.contains(&env.cluster)
+            && last.version == env.version
+            && last.token == memory.changes.get(&env.uid).copied().unwrap_or(0)
+            && now_us - last.at_us < LOOK_EVERY_US
+    }
+
+    /// Something of this environment changed.
+    fn change(&self, uid: &str) {
+        let mut memory = self.memory();
+        memory.settled.remove(uid);
+        *memory.changes.entry(uid.to_owned()).or_default() += 1;
+    }
+
+    /// A watch of a cluster began, broke or may have missed something: nothing that was known counts.
+    fn forget(&self, cluster: &str, is_watched: bool) {
+        let mut memory = self.memory();
+        memory.settled.clear();
+        if is_watched {
+            memory.watched.insert(cluster.to_owned())
+        } else {
+            memory.watched.remove(cluster)
+        };
+        if memory.changes.len() > 10_000 {
+            memory.changes.clear();
+        }
+    }
+}
+
+impl App {
+    /// Puts everything into the queue after a start, then lets the clusters tell what changes, until shutdown.
+    pub async fn wake(&self, shutdown: Shutdown) {
+        self.wake_all().await.unwrap_or_else(|e| tracing::error!(error = ?e, "not woken"));
+        self.watch_clusters(shutdown).await;
+    }
+
+    /// Watches every cluster that environments are applied to, until shutdown.
+    pub async fn watch_clusters(&self, shutdown: Shutdown) {
+        let mut watches = JoinSet::new();
+        let mut watched = BTreeSet::new();
+        while !shutdown.is_down() {
+            let used = self.store.clusters_in_use().await.unwrap_or_default();
+            for id in used.into_iter().chain(self.platform.clusters.iter().cloned()) {
+                if watched.insert(id.clone()) {
+                    let (app, shutdown) = (self.clone(), shutdown.clone());
+                    watches.spawn(async move { app.watch_cluster(id, shutdown).await });
+                }
+            }
+            tokio::select! { () = tokio::time::sleep(AGAIN) => {}, () = shutdown.wait() => {} }
+        }
+        while watches.join_next().await.is_some() {}
+    }
+
+    async fn watch_cluster(&self, id: String, shutdown: Shutdown) {
+        while !shutdown.is_down() {
+            if let Err(error) = self.watch_once(&id, &shutdown).await {
+                tracing::debug!(?error, cluster = %id, "not watched");
+            }
+            self.looked.forget(&id, false);
+            tokio::select! { () = tokio::time::sleep(AGAIN) => {}, () = shutdown.wait() => {} }
+        }
+    }
+
+    async fn watch_once(&self, id: &str, shutdown: &Shutdown) -> Result<()> {
+        let mut changes = self.world.clusters.open(id).await?.changes().await?.ready_chunks(1000);
+        self.looked.forget(id, true);
+        loop {
+            let chunk = tokio::select! { chunk = changes.next() => chunk, () = shutdown.wait() => None };
+            let Some(mut uids) = chunk else { return Ok(()) };
+            tokio::time::sleep(GATHER).await;
+            if let Some(Some(more)) = futures::FutureExt::now_or_never(changes.next()) {
+                uids.extend(more);
+            }
+            self.changed(id, uids.into_iter().collect()).await?;
+        }
+    }
+
+    /// Wakes living environments; an empty uid says that changes may have been missed, and wakes all.
+    pub(crate) async fn changed(&self, cluster: &str, mut uids: BTreeSet<String>) -> Result<()> {
+        if uids.remove("") {
+            self.looked.forget(cluster, true);
+            uids.extend(self.store.all_living().await?);
+        }
+        for uid in &uids {
+            self.looked.change(uid);
+        }
+        let mut tx = self.store.db.begin().await?;
+        for uid in uids {
+            // What we do not know, or what ended, is the sweeper's.
+            if self.store.by_uid(&mut tx, &uid).await?.is_some_and(|env| env.deleted_us.is_none()) {
+                worker::enqueue(&mut tx, WORK_ENVIRONMENT, &uid, 0).await?;
+            }
+        }
+        tx.commit().await
+    }
+}

@@ -1,0 +1,122 @@
+//! One look at an environment's cluster.
+//!
+//! Owns which kinds are read and how many requests that takes. Refuses to judge: the reading is the model's, and a cluster that gives
+//! no answer is told as silence.
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+use slipway_kit::error::Result;
+
+use super::{Known, Reconciler};
+use crate::{
+    model::{
+        environment::Environment,
+        guardrails, health,
+        manifest::{self, Doc},
+        observed::{self, Live, Routing, Seen, Space},
+        outcome::namespace_ref,
+    },
+    world::cluster::Cluster,
+};
+
+/// Kinds that guard rails are made of, beside the namespace.
+const RAILS: [(&str, &str); 4] = [
+    ("v1", "ServiceAccount"),
+    ("v1", "LimitRange"),
+    ("v1", "ResourceQuota"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+];
+/// Kinds that health is read from (ENV-84).
+const WORKLOADS: [(&str, &str); 7] = [
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "ReplicaSet"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "Job"),
+    ("v1", "Pod"),
+    ("v1", "PersistentVolumeClaim"),
+];
+/// Kinds whose absence says nothing: they end by themselves, are guard rails, or another service's.
+const UNWATCHED: [&str; 4] = ["Namespace", "Job", "Secret", "Pod"];
+
+impl Reconciler {
+    /// Looks, and keeps what was seen; silence is seen too.
+    pub(super) async fn look_at(&self, known: &mut Known, env: &Environment) {
+        known.token = self.0.looked.token(&env.uid);
+        let seen = match self.look(env).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                let text = error.message().to_owned();
+                known.silence = Some(error);
+                Seen::Silent(text)
+            }
+        };
+        known.seen = Some((seen, self.0.now_us()));
+    }
+
+    async fn look(&self, env: &Environment) -> Result<Seen> {
+        let cluster = self.0.world.clusters.open(&env.cluster).await?;
+        let namespace = cluster.get(&namespace_ref(env)).await?;
+        let space = observed::space(namespace.as_ref(), &env.uid);
+        if env.retire.is_some() {
+            // Proof, not trust: also where the namespace is gone, nothing may be left under its name.
+            let left = if space == Space::Foreign { Vec::new() } else { cluster.remaining(&env.namespace).await? };
+            return Ok(Seen::Remains(observed::remains(namespace.as_ref(), &env.uid, &left)));
+        }
+        let Some(namespace) = namespace.filter(|_| matches!(space, Space::Ours { .. })) else {
+            return Ok(Seen::Live(Box::new(nothing(space))));
+        };
+        let platform = self.0.platform();
+        let rails = guardrails::documents(env, &platform.profile(env.tier), &platform.gateway.namespace);
+        let mut live = listed(cluster.as_ref(), env).await?;
+        live.push(namespace);
+        let kinds: Vec<&str> = env.status.inventory.iter().map(|held| held.object.kind.as_str()).collect();
+        let watched: Vec<&str> = kinds.iter().copied().filter(|kind| !UNWATCHED.contains(kind)).collect();
+        let wanted: Vec<_> = env.status.inventory.iter().filter(|held| !is_stale(env, held)).cloned().collect();
+        let missing = observed::missing(&wanted, &watched, &live);
+        let rails_broken = observed::broken(&rails, &live);
+        Ok(Seen::Live(Box::new(Live {
+            space,
+            missing: missing.into_iter().filter(|title| !rails_broken.contains(title)).collect(),
+            rails_broken,
+            is_quota_counted: observed::is_quota_counted(&live),
+            health: health::of(&wanted, &live),
+            routing: observed::routing(&wanted, &live),
+            pods: observed::pods(&live),
+            replicas: observed::replicas(&live),
+        })))
+    }
+}
+
+fn is_stale(env: &Environment, held: &crate::model::environment::Held) -> bool {
+    env.status.progress.stale.iter().any(|object| crate::model::outcome::same(object, &held.object))
+}
+
+/// A look where there is no namespace of ours.
+fn nothing(space: Space) -> Live {
+    Live {
+        space,
+        rails_broken: Vec::new(),
+        is_quota_counted: false,
+        missing: Vec::new(),
+        health: health::Health::Progressing(Vec::new()),
+        routing: Routing::Proxy,
+        pods: 0,
+        replicas: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Every object of the kinds that matter, at one time.
+async fn listed(cluster: &dyn Cluster, env: &Environment) -> Result<Vec<Doc>> {
+    let held = env.status.inventory.iter().map(|held| (held.object.api_version.as_str(), held.object.kind.as_str()));
+    let kinds: BTreeSet<(&str, &str)> =
+        RAILS.into_iter().chain(WORKLOADS).chain(held.filter(|(_, kind)| !UNWATCHED.contains(kind))).collect();
+    let lists = kinds.into_iter().map(|(api_version, kind)| async move {
+        let mut docs = cluster.list(api_version, kind, &env.namespace, &[]).await?;
+        for doc in docs.iter_mut().filter(|doc| manifest::kind(doc).is_empty()) {
+            (doc["apiVersion"], doc["kind"]) = (api_version.into(), kind.into());
+        }
+        Ok::<_, slipway_kit::error::Error>(docs)
+    });
+    Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+}
