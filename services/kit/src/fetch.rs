@@ -19,8 +19,10 @@ use url::Url;
 use crate::error::{DEPENDENCY_UNAVAILABLE, Error, Result, URL_NOT_ALLOWED};
 
 mod allow;
+mod exchange;
 
 pub use allow::Allow;
+pub use exchange::{Answer, Ask, Incoming};
 
 /// Longest fetch, redirects included.
 const TIMEOUT: Duration = Duration::from_secs(10);

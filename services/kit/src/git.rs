@@ -5,6 +5,7 @@
 //! root, submodules, and any transport but `file` between two repositories of the same root.
 mod names;
 mod read;
+mod transfer;
 mod write;
 
 use std::{

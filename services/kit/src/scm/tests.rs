@@ -1,7 +1,17 @@
 //! The contract of the SCM port, run on the adapter `local` with real repositories.
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::git::{Author, FileChange, RefName, Sha};
+use crate::{
+    files::WorkDir,
+    git::{Author, FileChange, Git, RefName, Sha},
+};
+
+fn git_of(scm: &Scm) -> &Git {
+    match &scm.0.adapter {
+        Adapter::Local(local) => &local.git,
+        Adapter::Github(_) => unreachable!("local only"),
+    }
+}
 
 fn author() -> Author {
     Author::new("ann", "ann@example.com", 1_700_000_000)
@@ -78,7 +88,7 @@ async fn a_repository_half_made_by_a_killed_process_is_finished() {
     // Killed after the directory appeared and before the first commit.
     let meta = r#"{"id":7,"description":"d","archived":false,"created_us":1,"marker":"run-9"}"#;
     let path = FilePath::parse("acme/half.git").unwrap();
-    scm.0.git.init_bare_with(&path, "main", &[("slipway.json", meta.as_bytes())]).await.unwrap();
+    git_of(&scm).init_bare_with(&path, "main", &[("slipway.json", meta.as_bytes())]).await.unwrap();
     // Killed before that: only a hidden directory is left, which no listing shows.
     std::fs::create_dir_all(dir.path().join("scm/.new-1")).unwrap();
     let made = scm.create_repository(&new_repository("acme/half", "run-9")).await.unwrap();
@@ -86,7 +96,7 @@ async fn a_repository_half_made_by_a_killed_process_is_finished() {
     assert!(scm.git("acme/half").await.unwrap().branch_head("main").await.unwrap().is_some());
     assert_eq!(scm.repositories().await.unwrap().len(), 2);
     // One put there by hand gets an id that stays.
-    scm.0.git.init_bare(&FilePath::parse("acme/hand.git").unwrap(), "trunk").await.unwrap();
+    git_of(&scm).init_bare(&FilePath::parse("acme/hand.git").unwrap(), "trunk").await.unwrap();
     let hand = scm.repository("acme/hand").await.unwrap().unwrap();
     assert_eq!((hand.default_branch.as_str(), hand.marker.as_str()), ("trunk", ""));
     assert_eq!(scm.repository("acme/hand").await.unwrap().unwrap(), hand);

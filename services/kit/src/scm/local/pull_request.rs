@@ -2,13 +2,21 @@
 //!
 //! Owns the state files and the order of writes: refs first, the state file last, so that a pull request exists when its file
 //! does. Refuses to change one without the repository's lock. The head of an open pull request is its branch, as at any provider.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{NOTHING_TO_COMPARE, PULL_REQUEST_CLOSED, PULL_REQUEST_UNKNOWN, Scm, file};
+use super::{
+    super::{
+        ClosePullRequest, Filed, NOTHING_TO_COMPARE, OpenPullRequest, PULL_REQUEST_CLOSED, PULL_REQUEST_UNKNOWN,
+        PullRequest, PushTo,
+    },
+    Local, file,
+};
 use crate::{
     error::{Error, Result},
     files::{Mode, WorkDir},
-    git::{Author, Commit, FileChange, Merge, REVISION_UNKNOWN, RefName, Repo, Sha},
+    git::{Commit, Merge, REVISION_UNKNOWN, RefName, Repo, Sha},
 };
 
 const FOLDER: &str = "slipway-pulls";
@@ -16,99 +24,9 @@ const STATE_BYTES_MAX: u64 = 256 << 10;
 /// Most pull requests of one repository that are looked at.
 const PULL_REQUESTS_MAX: usize = 10_000;
 
-/// A pull request as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PullRequest {
-    /// Its number in the repository.
-    pub number: i64,
-    /// Whether it is open.
-    pub open: bool,
-    /// Whether it is a draft.
-    pub draft: bool,
-    /// Its title.
-    pub title: String,
-    /// Its labels.
-    pub labels: Vec<String>,
-    /// Login of who opened it.
-    pub author: String,
-    /// Branch it comes from, without `refs/heads/`.
-    pub head_ref: String,
-    /// Commit it shows.
-    pub head_sha: String,
-    /// Whether the branch it comes from exists.
-    pub head_exists: bool,
-    /// Repository of the head branch as `owner/name`.
-    pub head_repository: String,
-    /// Branch it aims at.
-    pub base_ref: String,
-    /// Commit of the branch it aims at, when it was last changed.
-    pub base_sha: String,
-    /// Whether it comes from another repository.
-    pub fork: bool,
-    /// When it was first opened, in microseconds.
-    pub created_us: i64,
-    /// When it was last opened or reopened, in microseconds.
-    pub opened_us: i64,
-    /// When it last changed, in microseconds.
-    pub updated_us: i64,
-    /// When it was closed, in microseconds.
-    pub closed_us: Option<i64>,
-    /// When it was merged, in microseconds.
-    pub merged_us: Option<i64>,
-    /// The merge commit.
-    pub merge_sha: Option<String>,
-}
-
-/// A pull request to be opened.
-#[derive(Clone, Debug)]
-pub struct OpenPullRequest {
-    /// Title.
-    pub title: String,
-    /// Branch it comes from; made from the base if it does not exist and there are files.
-    pub branch: String,
-    /// Repository of that branch; the same repository if `None`.
-    pub head_repository: Option<String>,
-    /// Branch it aims at; the default branch if `None`.
-    pub base: Option<String>,
-    /// Files to commit to the branch first.
-    pub files: Vec<FileChange>,
-    /// Whether it is a draft.
-    pub draft: bool,
-    /// Labels.
-    pub labels: Vec<String>,
-    /// Who opens it.
-    pub author: Author,
-}
-
-/// Files to be pushed to a branch.
-#[derive(Clone, Debug)]
-pub struct PushTo {
-    /// The branch; it must exist.
-    pub branch: String,
-    /// Files of the commit; empty only brings the pull requests of the branch up to its present head.
-    pub files: Vec<FileChange>,
-    /// Message of the commit.
-    pub message: String,
-    /// Replaces the branch by one commit on its base instead of adding one.
-    pub force: bool,
-    /// Author of the commit.
-    pub author: Author,
-}
-
-/// A pull request to be closed.
-#[derive(Clone, Debug)]
-pub struct ClosePullRequest {
-    /// Its number.
-    pub number: i64,
-    /// Merges it first.
-    pub merge: bool,
-    /// Who closes it.
-    pub author: Author,
-}
-
 /// What the state file holds; the commits are refs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct State {
+pub(super) struct State {
     open: bool,
     draft: bool,
     title: String,
@@ -124,14 +42,17 @@ struct State {
     closed_us: Option<i64>,
     merged_us: Option<i64>,
     merge_sha: Option<String>,
+    /// What is told about environments, by environment.
+    #[serde(default)]
+    pub(super) reports: BTreeMap<String, Filed>,
 }
 
-impl Scm {
+impl Local {
     /// The pull request as it is now; `None` if there is none of that number.
     ///
     /// # Errors
     /// REPOSITORY_UNKNOWN; errors of the disk.
-    pub async fn pull_request(&self, name: &str, number: i64) -> Result<Option<PullRequest>> {
+    pub(in crate::scm) async fn pull_request(&self, name: &str, number: i64) -> Result<Option<PullRequest>> {
         let dir = self.dir(name)?;
         let Some(state) = read_state(&dir, number)? else { return Ok(None) };
         self.render(name, number, state).await.map(Some)
@@ -140,8 +61,8 @@ impl Scm {
     /// Every open pull request, in order of number.
     ///
     /// # Errors
-    /// As [`Scm::pull_request`]; a listing is complete or an error.
-    pub async fn open_pull_requests(&self, name: &str) -> Result<Vec<PullRequest>> {
+    /// As [`Local::pull_request`]; a listing is complete or an error.
+    pub(in crate::scm) async fn open_pull_requests(&self, name: &str) -> Result<Vec<PullRequest>> {
         let dir = self.dir(name)?;
         let mut found = Vec::new();
         for number in numbers(&dir)? {
@@ -156,8 +77,8 @@ impl Scm {
     ///
     /// # Errors
     /// REPOSITORY_UNKNOWN, REVISION_UNKNOWN for the base, NOTHING_TO_COMPARE without a head.
-    pub async fn open_pull_request(&self, name: &str, new: &OpenPullRequest) -> Result<PullRequest> {
-        let repository = self.repository(name).await?.ok_or_else(|| super::unknown(name))?;
+    pub(in crate::scm) async fn open_pull_request(&self, name: &str, new: &OpenPullRequest) -> Result<PullRequest> {
+        let repository = self.repository(name).await?.ok_or_else(|| super::super::unknown(name))?;
         let base_ref = new.base.clone().unwrap_or(repository.default_branch);
         let head_name = new.head_repository.clone().unwrap_or_else(|| name.to_owned());
         let _lock = self.lock(name).await?;
@@ -197,6 +118,7 @@ impl Scm {
             closed_us: None,
             merged_us: None,
             merge_sha: None,
+            reports: BTreeMap::new(),
         };
         write_state(&dir, next, &state)?;
         self.render(name, next, state).await
@@ -206,7 +128,7 @@ impl Scm {
     ///
     /// # Errors
     /// REVISION_UNKNOWN without such a branch; REF_MOVED if somebody pushes at the same instant.
-    pub async fn push_to(&self, name: &str, push: &PushTo) -> Result<Sha> {
+    pub(in crate::scm) async fn push_to(&self, name: &str, push: &PushTo) -> Result<Sha> {
         let _lock = self.lock(name).await?;
         let (dir, repo) = (self.dir(name)?, self.git(name).await?);
         let branch = RefName::branch(&push.branch)?;
@@ -248,7 +170,7 @@ impl Scm {
     ///
     /// # Errors
     /// PULL_REQUEST_UNKNOWN; PULL_REQUEST_CLOSED.
-    pub async fn refresh_pull_request(&self, name: &str, number: i64) -> Result<PullRequest> {
+    pub(in crate::scm) async fn refresh_pull_request(&self, name: &str, number: i64) -> Result<PullRequest> {
         let _lock = self.lock(name).await?;
         let (dir, repo) = (self.dir(name)?, self.git(name).await?);
         let state = need_open(&dir, number)?;
@@ -260,7 +182,7 @@ impl Scm {
     ///
     /// # Errors
     /// PULL_REQUEST_UNKNOWN; PULL_REQUEST_CLOSED.
-    pub async fn label_pull_request(
+    pub(in crate::scm) async fn label_pull_request(
         &self,
         name: &str,
         number: i64,
@@ -280,7 +202,7 @@ impl Scm {
     ///
     /// # Errors
     /// PULL_REQUEST_UNKNOWN; MERGE_CONFLICT; REF_MOVED if the base moves at the same instant.
-    pub async fn close_pull_request(&self, name: &str, close: &ClosePullRequest) -> Result<PullRequest> {
+    pub(in crate::scm) async fn close_pull_request(&self, name: &str, close: &ClosePullRequest) -> Result<PullRequest> {
         let _lock = self.lock(name).await?;
         let (dir, repo) = (self.dir(name)?, self.git(name).await?);
         let mut state = read_state(&dir, close.number)?.ok_or_else(|| no_such(close.number))?;
@@ -305,7 +227,7 @@ impl Scm {
     ///
     /// # Errors
     /// PULL_REQUEST_UNKNOWN; PULL_REQUEST_CLOSED if it was merged.
-    pub async fn reopen_pull_request(&self, name: &str, number: i64) -> Result<PullRequest> {
+    pub(in crate::scm) async fn reopen_pull_request(&self, name: &str, number: i64) -> Result<PullRequest> {
         let _lock = self.lock(name).await?;
         let dir = self.dir(name)?;
         let mut state = read_state(&dir, number)?.ok_or_else(|| no_such(number))?;
@@ -441,7 +363,7 @@ fn pull_ref(number: i64, end: &str) -> Result<RefName> {
     RefName::full(&format!("refs/pull/{number}/{end}"))
 }
 
-fn no_such(number: i64) -> Error {
+pub(super) fn no_such(number: i64) -> Error {
     Error::new(&PULL_REQUEST_UNKNOWN, format!("there is no pull request {number}"))
 }
 
@@ -453,7 +375,7 @@ fn need_open(dir: &WorkDir, number: i64) -> Result<State> {
     Err(Error::new(&PULL_REQUEST_CLOSED, format!("pull request {number} is closed")))
 }
 
-fn read_state(dir: &WorkDir, number: i64) -> Result<Option<State>> {
+pub(super) fn read_state(dir: &WorkDir, number: i64) -> Result<Option<State>> {
     let path = file(&format!("{FOLDER}/{number}.json"))?;
     if !dir.exists(&path) {
         return Ok(None);
@@ -461,7 +383,7 @@ fn read_state(dir: &WorkDir, number: i64) -> Result<Option<State>> {
     serde_json::from_slice(&dir.read(&path, STATE_BYTES_MAX)?).map(Some).map_err(Error::internal)
 }
 
-fn write_state(dir: &WorkDir, number: i64, state: &State) -> Result<()> {
+pub(super) fn write_state(dir: &WorkDir, number: i64, state: &State) -> Result<()> {
     let bytes = serde_json::to_vec_pretty(state).map_err(Error::internal)?;
     dir.write(&file(&format!("{FOLDER}/{number}.json"))?, &bytes, Mode::Private)
 }

@@ -4,55 +4,20 @@
 //! carries its marker.
 use serde::{Deserialize, Serialize};
 
-use super::{REPOSITORY_NAME_INVALID, REPOSITORY_TAKEN, Scm, file, unknown};
+use super::{
+    super::{NewRepository, REPOSITORY_TAKEN, Repository, path_of, unknown},
+    Local, file,
+};
 use crate::{
     error::{ALREADY_EXISTS, Error, Result},
-    files::{FilePath, Mode, WorkDir},
-    git::{Author, Commit, FileChange, RefName},
+    files::{Mode, WorkDir},
+    git::{Commit, RefName},
 };
 
 const META: &str = "slipway.json";
 const META_BYTES_MAX: u64 = 64 << 10;
 /// Most repositories one listing answers.
 const REPOSITORIES_MAX: usize = 10_000;
-
-/// A repository as the provider describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repository {
-    /// The provider's numeric id as text; survives rename and transfer.
-    pub id: String,
-    /// `owner/name`.
-    pub name: String,
-    /// Branch that HEAD names.
-    pub default_branch: String,
-    /// One sentence.
-    pub description: String,
-    /// Whether it takes no changes any more.
-    pub archived: bool,
-    /// When it was made, in microseconds.
-    pub created_us: i64,
-    /// What its maker left, for example the uid of a run; empty if nothing.
-    pub marker: String,
-}
-
-/// A repository to be made.
-#[derive(Clone, Debug)]
-pub struct NewRepository {
-    /// `owner/name`.
-    pub name: String,
-    /// One sentence.
-    pub description: String,
-    /// Branch of the first commit.
-    pub default_branch: String,
-    /// Names the maker: a repository with an equal marker is adopted, not refused.
-    pub marker: String,
-    /// Files of the first commit.
-    pub files: Vec<FileChange>,
-    /// Message of the first commit.
-    pub message: String,
-    /// Author of the first commit; its time decides the commit's id.
-    pub author: Author,
-}
 
 /// What is kept in the repository's directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,29 +42,12 @@ impl Meta {
     }
 }
 
-/// Path of a repository below the root.
-pub(super) fn path_of(name: &str) -> Result<FilePath> {
-    let invalid = || {
-        let text = format!("{name:?} is no repository name");
-        Err(Error::new(&REPOSITORY_NAME_INVALID, text).violation("repository", "owner/name"))
-    };
-    let Some((owner, short)) = name.split_once('/') else { return invalid() };
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let begins = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let owner_fits = begins(owner) && owner.len() <= 39 && owner.chars().all(plain);
-    let name_fits = begins(short) && short.len() <= 99 && short.chars().all(|c| plain(c) || c == '.' || c == '_');
-    if !owner_fits || !name_fits || short.ends_with(".git") || short.ends_with('.') {
-        return invalid();
-    }
-    FilePath::parse(&format!("{name}.git"))
-}
-
-impl Scm {
+impl Local {
     /// The repository of that name; `None` if there is none.
     ///
     /// # Errors
     /// REPOSITORY_NAME_INVALID; errors of the disk.
-    pub async fn repository(&self, name: &str) -> Result<Option<Repository>> {
+    pub(in crate::scm) async fn repository(&self, name: &str) -> Result<Option<Repository>> {
         let Ok(dir) = self.dir(name) else {
             path_of(name)?;
             return Ok(None);
@@ -122,15 +70,15 @@ impl Scm {
     }
 
     /// The repository with that numeric id; `None` if there is none.
-    pub async fn repository_by_id(&self, id: &str) -> Result<Option<Repository>> {
+    pub(in crate::scm) async fn repository_by_id(&self, id: &str) -> Result<Option<Repository>> {
         Ok(self.repositories().await?.into_iter().find(|r| r.id == id))
     }
 
     /// Every repository, in order of name.
-    pub async fn repositories(&self) -> Result<Vec<Repository>> {
+    pub(in crate::scm) async fn repositories(&self) -> Result<Vec<Repository>> {
         let mut names = Vec::new();
-        for owner in folders(self.0.git.root())? {
-            for name in folders(&self.0.git.root().join(&owner))? {
+        for owner in folders(self.git.root())? {
+            for name in folders(&self.git.root().join(&owner))? {
                 if let Some(name) = name.strip_suffix(".git") {
                     names.push(format!("{owner}/{name}"));
                 }
@@ -150,10 +98,10 @@ impl Scm {
     ///
     /// # Errors
     /// REPOSITORY_TAKEN if one of that name carries another marker; REPOSITORY_NAME_INVALID; REF_INVALID.
-    pub async fn create_repository(&self, new: &NewRepository) -> Result<Repository> {
+    pub(in crate::scm) async fn create_repository(&self, new: &NewRepository) -> Result<Repository> {
         let path = path_of(&new.name)?;
         let meta = Meta::new(&new.description, &new.marker, self.now_us()).bytes()?;
-        match self.0.git.init_bare_with(&path, &new.default_branch, &[(META, &meta)]).await {
+        match self.git.init_bare_with(&path, &new.default_branch, &[(META, &meta)]).await {
             Ok(_) => {}
             Err(error) if error.is(&ALREADY_EXISTS) => {}
             Err(error) => return Err(error),
