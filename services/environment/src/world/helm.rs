@@ -157,7 +157,7 @@ impl Renderer for Helm {
             .scms
             .get(&job.source.scm)
             .ok_or_else(|| Error::new(&SCM_UNKNOWN, format!("there is no SCM connection {:?}", job.source.scm)))?;
-        let repo = scm.git(&job.source.repository).await?;
+        let repo = scm.git_at(&job.source.repository, &Sha::parse(&job.source.head_sha)?).await?;
         let dir = WorkDir::temporary()?;
         let values = match prepare(&repo, &dir, job).await {
             Ok(Ok(values)) => values,
