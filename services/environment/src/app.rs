@@ -5,6 +5,7 @@ mod changes;
 mod deletions;
 mod environments;
 mod hints;
+mod lifetimes;
 mod previews;
 mod receipts;
 mod watch;
@@ -27,6 +28,7 @@ use slipway_kit::{
 pub use deletions::Deletion;
 pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use hints::pull_request_id;
+pub use lifetimes::NewPin;
 pub use previews::WantedPreview;
 pub use watch::{Change, WatchQuery};
 pub use watching::Looked;

@@ -13,6 +13,9 @@ slipway_kit::reasons! {
     BRANCH_UNKNOWN: NotFound, "The service's repository has no such branch.", "Push the branch first, or correct its name.";
     CLUSTER_UNKNOWN: NotFound, "There is no cluster of that name.", "Use a configured cluster, or leave it out.";
     TTL_TOO_LONG: InvalidArgument, "The time to live is above the cap of the tier.", "Ask for at most the cap in the message; extend it later.";
+    CLUSTER_NOT_OBSERVED: FailedPrecondition, "The environment is published to git and its cluster is not observed.", "Look at what reads the GitOps repository, or register the cluster with the target apply.";
+    NEVER_SLEEPS: FailedPrecondition, "An environment of this tier never sleeps.", "Put a development or staging environment to sleep.";
+    NOTHING_TO_RETRY: FailedPrecondition, "The environment did not fail.", "Read its state; only FAILED can be tried again.";
     NEEDS_PERSON: FailedPrecondition, "Only a person can do this, not a pipeline or a service.", "Sign in as yourself and repeat.";
     DELETE_NOT_OPEN: FailedPrecondition, "No deletion of this environment waits for confirmation, or its time is over.", "Call DeleteEnvironment and confirm with its token within 15 minutes.";
     CONFIRMED_ALREADY: FailedPrecondition, "The same person cannot confirm twice.", "Let another person of the tier's approvers confirm.";

@@ -58,6 +58,52 @@ impl pb::environment_service_server::EnvironmentService for Api {
         Ok(Response::new(self.render(&env)))
     }
 
+    async fn sleep_environment(
+        &self,
+        request: Request<pb::SleepEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (call, message) = accept_change(request)?;
+        let env = self.app.sleep(&call, &message.name, &message.etag).await?;
+        Ok(Response::new(self.render(&env)))
+    }
+
+    async fn wake_environment(
+        &self,
+        request: Request<pb::WakeEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (call, message) = accept_change(request)?;
+        let env = self.app.wake(&call, &message.name).await?;
+        Ok(Response::new(self.render(&env)))
+    }
+
+    async fn pin_environment(
+        &self,
+        request: Request<pb::PinEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (call, message) = accept_change(request)?;
+        let pin = wire::environment::pin_from(&message);
+        let env = self.app.pin(&call, &message.name, &pin, &message.etag).await?;
+        Ok(Response::new(self.render(&env)))
+    }
+
+    async fn unpin_environment(
+        &self,
+        request: Request<pb::UnpinEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (call, message) = accept_change(request)?;
+        let env = self.app.unpin(&call, &message.name, &message.etag).await?;
+        Ok(Response::new(self.render(&env)))
+    }
+
+    async fn retry_environment(
+        &self,
+        request: Request<pb::RetryEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (call, message) = accept_change(request)?;
+        let env = self.app.retry(&call, &message.name).await?;
+        Ok(Response::new(self.render(&env)))
+    }
+
     async fn delete_environment(
         &self,
         request: Request<pb::DeleteEnvironmentRequest>,

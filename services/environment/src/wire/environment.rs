@@ -3,8 +3,9 @@
 //! Owns its rendering and the words of its enums. Refuses input beyond what a caller may set.
 use slipway_proto::{environment::v1 as pb, resource::v1 as resource};
 
-use super::{duration, time};
+use super::{duration, time, time_us};
 use crate::{
+    app::NewPin,
     config::Platform,
     model::{
         condition::{Condition, Verdict},
@@ -118,6 +119,12 @@ fn condition(condition: &Condition) -> resource::Condition {
         observed_generation: condition.generation,
         last_transition_time: Some(time(condition.changed_us)),
     }
+}
+
+/// The pin that is asked for.
+pub fn pin_from(request: &pb::PinEnvironmentRequest) -> NewPin {
+    let until_us = request.expire_time.as_ref().map_or(0, time_us);
+    NewPin { reason: request.reason.clone(), until_us }
 }
 
 /// The kind on the wire.
