@@ -102,7 +102,7 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
         .add(EnvironmentServiceServer::new(api.clone()))
         .add(PreviewServiceServer::new(api))
         .task("work", move |shutdown| work.run(shutdown))
-        .task("wake", move |shutdown| async move { first.wake(shutdown).await })
+        .task("wake", move |shutdown| async move { first.keep_awake(shutdown).await })
         .task("drain", move |shutdown: Shutdown| async move {
             shutdown.wait().await;
             drain.drain();

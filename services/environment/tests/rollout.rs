@@ -113,10 +113,12 @@ impl Shop {
     }
 }
 
+#[allow(dead_code)]
 fn reason(env: &Environment, aspect: Aspect) -> String {
     env.status.conditions.get(aspect).map(|c| c.reason.clone()).unwrap_or_default()
 }
 
+#[allow(dead_code)]
 fn message(env: &Environment, aspect: Aspect) -> String {
     env.status.conditions.get(aspect).map(|c| c.message.clone()).unwrap_or_default()
 }

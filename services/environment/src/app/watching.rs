@@ -90,7 +90,7 @@ impl Looked {
 
 impl App {
     /// Puts everything into the queue after a start, then lets the clusters tell what changes, until shutdown.
-    pub async fn wake(&self, shutdown: Shutdown) {
+    pub async fn keep_awake(&self, shutdown: Shutdown) {
         self.wake_all().await.unwrap_or_else(|e| tracing::error!(error = ?e, "not woken"));
         self.watch_clusters(shutdown).await;
     }
