@@ -5,6 +5,8 @@
 
 pub mod calls;
 pub mod cluster;
+pub mod github;
+pub mod http;
 pub mod main_job;
 pub mod platform;
 pub mod program;

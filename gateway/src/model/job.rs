@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::jwt::Verified;
 
-/// Most digits of a number that fits 63 bits.
-const DIGITS_MAX: usize = 18;
+/// Most digits of a number of 63 bits; a longer or larger one is refused.
+const DIGITS_MAX: usize = 19;
 /// Claims that some providers add about where a pull request comes from, and the claim each must equal.
 const HEAD_CLAIMS: [(&str, &str); 3] = [
     ("head_repository", "repository"),
