@@ -225,13 +225,3 @@ fn condition<'a>(doc: &'a Doc, of_type: &str) -> Option<&'a Doc> {
 fn holds(doc: &Doc, of_type: &str, status: &str) -> bool {
     condition(doc, of_type).is_some_and(|condition| manifest::text(condition, "/status") == status)
 }
-
-/// Which object a live document is.
-pub fn reference(doc: &Doc) -> ObjectRef {
-    ObjectRef {
-        api_version: manifest::text(doc, "/apiVersion").to_owned(),
-        kind: manifest::kind(doc).to_owned(),
-        namespace: manifest::text(doc, "/metadata/namespace").to_owned(),
-        name: manifest::name(doc).to_owned(),
-    }
-}

@@ -142,6 +142,7 @@ fn problem(reason: &'static str) -> Problem {
     Problem {
         reason,
         object: object("Pod", "p"),
+        workload: object("Deployment", "api"),
         container: "app".to_owned(),
         exit_code: Some(1),
         restarts: 3,

@@ -4,8 +4,8 @@
 //! ended and are replaced by their owner.
 pub(super) use super::containers::{Ended, ended};
 use super::{Finding, PROBE_FAILING, Problem, ROLLING_OUT, UNSCHEDULABLE, VOLUME_PENDING, condition, containers};
-use super::{holds, is_going, reference};
-use crate::model::manifest::{Doc, text, title};
+use super::{holds, is_going};
+use crate::model::manifest::{self, Doc, text, title};
 
 /// What is wrong with a pod that should run; nothing for one that is ready, ended or ending.
 pub(super) fn look(pod: &Doc) -> Vec<Finding> {
@@ -31,7 +31,7 @@ pub(super) fn mounts(pod: &Doc, claim: &str) -> bool {
 }
 
 pub(super) fn finding(pod: &Doc, reason: &'static str, is_hard: bool, message: String) -> Finding {
-    let object = reference(pod);
+    let object = manifest::object(pod);
     let workload = object.clone();
     let problem = Problem { reason, object, workload, container: String::new(), exit_code: None, restarts: 0, message };
     Finding { problem, is_hard }

@@ -65,7 +65,7 @@ fn is_stale(doc: &Doc) -> bool {
 }
 
 fn unseen(doc: &Doc) -> Vec<Finding> {
-    vec![waits(&super::reference(doc), format!("{}: the cluster has not yet taken up the new version.", title(doc)))]
+    vec![waits(&manifest::object(doc), format!("{}: the cluster has not yet taken up the new version.", title(doc)))]
 }
 
 fn replicas(doc: &Doc) -> i64 {
@@ -75,7 +75,7 @@ fn replicas(doc: &Doc) -> i64 {
 /// What was found, or that it is only on its way; late, nothing is only on its way any more.
 fn unfinished(doc: &Doc, mut found: Vec<Finding>, late: Option<String>, progress: &str) -> Vec<Finding> {
     if found.is_empty() {
-        found.push(waits(&super::reference(doc), format!("{}: {progress}.", title(doc))));
+        found.push(waits(&manifest::object(doc), format!("{}: {progress}.", title(doc))));
     }
     if let Some(late) = late {
         for finding in &mut found {
@@ -220,7 +220,7 @@ fn job(doc: &Doc, live: &Live<'_>) -> Vec<Finding> {
         let last = pods.iter().max_by_key(|pod| text(pod, "/metadata/creationTimestamp"));
         let ended = last.and_then(|pod| pods::ended(pod));
         let object =
-            last.filter(|_| ended.is_some()).map_or_else(|| super::reference(doc), |pod| super::reference(pod));
+            last.filter(|_| ended.is_some()).map_or_else(|| manifest::object(doc), |pod| manifest::object(pod));
         let mut finding = problem(JOB_FAILED, object, format!("{} failed: {why}.", title(doc)), true);
         if let Some(ended) = ended {
             let problem = &mut finding.problem;
@@ -242,7 +242,7 @@ fn job(doc: &Doc, live: &Live<'_>) -> Vec<Finding> {
 }
 
 fn claim(doc: &Doc, live: &Live<'_>) -> Vec<Finding> {
-    let of = |message: String, is_hard| vec![problem(VOLUME_PENDING, super::reference(doc), message, is_hard)];
+    let of = |message: String, is_hard| vec![problem(VOLUME_PENDING, manifest::object(doc), message, is_hard)];
     match text(doc, "/status/phase") {
         "Bound" => Vec::new(),
         "Lost" => of(format!("{}: the volume behind it is lost.", title(doc)), true),
@@ -275,7 +275,7 @@ fn bare_pod(doc: &Doc, _: &Live<'_>) -> Vec<Finding> {
         let why = says.unwrap_or_else(|| format!("{} {}", text(doc, "/status/reason"), text(doc, "/status/message")));
         let reason = ended.as_ref().map_or(CONFIG_ERROR, pods::Ended::reason);
         let mut finding =
-            problem(reason, super::reference(doc), format!("{} failed: {}.", title(doc), shorten(&why)), true);
+            problem(reason, manifest::object(doc), format!("{} failed: {}.", title(doc), shorten(&why)), true);
         if let Some(ended) = ended {
             (finding.problem.container, finding.problem.exit_code) = (ended.container, Some(ended.exit_code));
         }
@@ -299,7 +299,7 @@ fn refused(owner: &Doc, live: &Live<'_>) -> Vec<Finding> {
     let is_passing =
         reason == QUOTA && (words.contains("status unknown for quota") || live.of_kind("Pod").any(is_going));
     let message = format!("{}: the cluster lets no pod in: {}", title(owner), shorten(plain(words)));
-    vec![problem(reason, super::reference(owner), message, !is_passing)]
+    vec![problem(reason, manifest::object(owner), message, !is_passing)]
 }
 
 /// Without the name of a pod that never was.
