@@ -167,6 +167,20 @@ impl House {
         tokens.who_am_i(bearer(token, pb::WhoAmIRequest {})).await.map(tonic::Response::into_inner)
     }
 
+    /// The causes of refusals as the audit log has them, which nobody else is told.
+    async fn causes(&self, at_least: usize) -> BTreeSet<String> {
+        let mut rows = Vec::new();
+        for _ in 0..100 {
+            let sql = "SELECT reason FROM audit WHERE decision = $1";
+            rows = self.platform.service_db.fetch_all(sql, slipway_kit::args!["DENIED"]).await.unwrap();
+            if rows.len() >= at_least {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        rows.iter().map(|row| row.text("reason").unwrap()).collect()
+    }
+
     async fn is_nobody(&self, token: &str, what: &str) -> String {
         let refused = self.who(token).await.err().unwrap_or_else(|| panic!("{what} got in"));
         assert_eq!(refused.code(), Code::Unauthenticated, "{what}: {refused:?}");
@@ -284,6 +298,22 @@ async fn every_other_token_is_the_same_nobody() {
         texts.insert(house.is_nobody(token, what).await);
     }
     assert_eq!(texts, BTreeSet::from(["INVALID_CREDENTIALS the credentials are not valid".to_owned()]));
+    let causes = house.causes(bad.len()).await;
+    for cause in [
+        "audience",
+        "subject",
+        "fork",
+        "no trust entry",
+        "trust: owner",
+        "trust: event",
+        "trust: ref",
+        "trust: workflow",
+    ] {
+        assert!(
+            causes.contains(&format!("INVALID_CREDENTIALS: {cause}")),
+            "{cause} is not in the audit log: {causes:?}"
+        );
+    }
     for over in [json!({"iat": now() - 400, "exp": now() - 100}), json!({"iat": now() - 601, "exp": now() + 300})] {
         let told = house.is_nobody(&house.github.token(&with(over.clone())), "an old token").await;
         assert_eq!(told, "TOKEN_EXPIRED the token's time is over", "{over}");

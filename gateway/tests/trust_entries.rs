@@ -175,22 +175,27 @@ async fn every_fault_is_told_at_once_and_nothing_is_stored() {
     for suite in suites().await {
         let verbs = &suite.verbs;
         let maintainer = |verb| call(member(Role::Maintainer), verb);
-        let terms =
-            Terms { permissions: vec!["tokens.create".into(), "a.b".into()], workflow: "x".into(), ..Terms::default() };
+        let terms = Terms {
+            permissions: [
+                "tokens.create",
+                "environments.confirm_delete",
+                "environments.list",
+                "trust_entries.create",
+                "a.b",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            workflow: "x".into(),
+            ..Terms::default()
+        };
         let bad = NewTrustEntry { issuer: "other".into(), repository_id: 0, terms, ..new() };
         let error = verbs.create(&maintainer("CreateTrustEntry"), bad).await.unwrap_err();
         assert!(error.is(&INVALID_FIELD));
         let fields: Vec<&str> = error.violations().iter().map(|(field, _)| field.as_str()).collect();
-        let named = [
-            "issuer",
-            "repository_id",
-            "repository_owner_id",
-            "refs",
-            "job_workflow_ref",
-            "permissions[0]",
-            "permissions[1]",
-        ];
-        assert_eq!(fields, named.map(|field| format!("trust_entry.{field}")));
+        let mut named: Vec<String> =
+            ["issuer", "repository_id", "repository_owner_id", "refs", "job_workflow_ref"].map(str::to_owned).to_vec();
+        named.extend((0..5).map(|at| format!("permissions[{at}]")));
+        assert_eq!(fields, named.iter().map(|field| format!("trust_entry.{field}")).collect::<Vec<_>>());
         let narrow = vec![Scope { permission: "trust_entries.*".into(), resource: String::new() }];
         let token = Caller { scopes: Some(narrow), ..member(Role::Maintainer) };
         let wide = verbs.create(&call(token, "CreateTrustEntry"), new()).await.unwrap_err();
