@@ -3,6 +3,7 @@
 //! Owns nothing but this order. Refuses decisions and SQL.
 mod environments;
 mod previews;
+mod scm_connections;
 
 use std::sync::Arc;
 

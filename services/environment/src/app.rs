@@ -8,6 +8,8 @@ mod hints;
 mod lifetimes;
 mod previews;
 mod receipts;
+mod reports;
+mod scm_connections;
 mod watch;
 mod watching;
 
@@ -30,6 +32,7 @@ pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use hints::pull_request_id;
 pub use lifetimes::NewPin;
 pub use previews::WantedPreview;
+pub use reports::{Told, WORK_REPORT};
 pub use watch::{Change, WatchQuery};
 pub use watching::Looked;
 
@@ -145,13 +148,14 @@ impl App {
         env.updated_us = self.now_us().max(before.updated_us);
         self.store.update(tx, env, before.version).await?;
         journal::append(tx, wire::event::updated(env, &self.platform, before.state())).await?;
-        Ok(())
+        self.report_later(tx, Some(before), env).await
     }
 
     /// Adds a new life with its event, and wakes its worker.
     pub(crate) async fn begin_life(&self, tx: &mut Tx, env: &Environment) -> Result<()> {
         self.store.insert(tx, env).await?;
         journal::append(tx, wire::event::created(env, &self.platform)).await?;
+        self.report_later(tx, None, env).await?;
         worker::enqueue(tx, WORK_ENVIRONMENT, &env.uid, 0).await
     }
 

@@ -11,6 +11,7 @@ use slipway_kit::{
 };
 
 use crate::model::{guardrails::Profile, layout::Gateway, tier::Tier};
+use crate::world::connections::Rules;
 
 /// Configuration of the environment service.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +47,16 @@ pub struct Config {
     /// Numbers of the guard rails by tier, where they differ from the built-in ones.
     #[serde(default)]
     pub profiles: BTreeMap<Tier, Profile>,
+    /// Directory of the credentials that stored SCM connections name files of; `credentials` beside `gitops_root` if left out.
+    #[serde(default)]
+    pub credentials_dir: Option<PathBuf>,
+    /// Directory of the mirrors of stored SCM connections; `mirrors` beside `gitops_root` if left out.
+    #[serde(default)]
+    pub mirrors_root: Option<PathBuf>,
+    /// Hosts that stored SCM connections may reach, `https://host[:port]` each, then networks such as `10.0.0.0/8` that its
+    /// addresses may lie in besides public ones.
+    #[serde(default = "scm_hosts")]
+    pub scm_hosts: Vec<String>,
     /// Environments worked on at one time.
     #[serde(default = "workers")]
     pub workers: usize,
@@ -61,6 +72,10 @@ fn domain() -> String {
 
 fn scheme() -> String {
     "http".to_owned()
+}
+
+fn scm_hosts() -> Vec<String> {
+    vec!["https://api.github.com".to_owned(), "https://github.com".to_owned()]
 }
 
 fn workers() -> usize {
@@ -82,6 +97,9 @@ impl Config {
             gateway: Gateway::default(),
             image_registries: Vec::new(),
             profiles: BTreeMap::new(),
+            credentials_dir: None,
+            mirrors_root: None,
+            scm_hosts: scm_hosts(),
             workers: workers(),
         }
     }
@@ -108,6 +126,17 @@ impl Config {
         v.check(matches!(self.preview_scheme.as_str(), "http" | "https"), "preview_scheme", "http or https");
         v.check((1..=64).contains(&self.workers), "workers", "1 to 64");
         v.finish()
+    }
+
+    /// What stored SCM connections may reach.
+    pub fn scm_rules(&self) -> Rules {
+        let beside = |name: &str| self.gitops_root.with_file_name(name);
+        Rules {
+            hosts: self.scm_hosts.clone(),
+            credentials: self.credentials_dir.clone().unwrap_or_else(|| beside("credentials")),
+            mirrors: self.mirrors_root.clone().unwrap_or_else(|| beside("mirrors")),
+            git: self.git.clone(),
+        }
     }
 
     /// What the decisions need of it.

@@ -10,6 +10,8 @@ slipway_kit::reasons! {
     SERVICE_WITHOUT_REPOSITORY: FailedPrecondition, "The catalog knows no repository of the service on a connection of this platform.", "Set the source annotation of the service in its catalog-info.yaml.";
     SCM_UNKNOWN: FailedPrecondition, "There is no SCM connection of that name.", "Configure the connection, or correct the service's source.";
     SCM_UNREACHABLE: Unavailable, "The source provider gives no usable answer.", "Repeat with the same request id later; nothing was changed.";
+    SCM_CONFIGURED: FailedPrecondition, "The SCM connection stands in the configuration file.", "Change it there and start the platform again, or make another one.";
+    SCM_IN_USE: FailedPrecondition, "Environments follow the SCM connection.", "Delete those environments first.";
     BRANCH_UNKNOWN: NotFound, "The service's repository has no such branch.", "Push the branch first, or correct its name.";
     CLUSTER_UNKNOWN: NotFound, "There is no cluster of that name.", "Use a configured cluster, or leave it out.";
     TTL_TOO_LONG: InvalidArgument, "The time to live is above the cap of the tier.", "Ask for at most the cap in the message; extend it later.";

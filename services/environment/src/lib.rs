@@ -13,7 +13,7 @@ pub mod store;
 pub mod wire;
 pub mod world;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use slipway_kit::{
@@ -28,6 +28,7 @@ use slipway_kit::{
 };
 use slipway_proto::environment::v1::{
     environment_service_server::EnvironmentServiceServer, preview_service_server::PreviewServiceServer,
+    scm_connection_service_server::ScmConnectionServiceServer,
 };
 
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
     world::{
         Renderer, World,
         cluster::NoClusters,
+        connections::Connections,
         directory::CatalogDirectory,
         helm::{Helm, NoHelm},
         outputs::GitOutputs,
@@ -64,10 +66,11 @@ pub async fn build(config: Config, context: Context) -> Result<Service> {
 }
 
 async fn open(config: &Config, context: &Context) -> Result<World> {
-    let mut scms = BTreeMap::new();
+    let mut configured = Vec::new();
     for (id, scm) in &config.scm {
-        scms.insert(id.clone(), Scm::open_with(id, scm, context.clock.clone()).await?);
+        configured.push((scm.clone(), Scm::open_with(id, scm, context.clock.clone()).await?));
     }
+    let scms = Connections::new(configured, config.scm_rules());
     let git = config.git.as_ref().map_or_else(|| Tool::find("git"), |path| Tool::at("git", path))?;
     Ok(World {
         renderer: renderer(config, scms.clone()).await?,
@@ -80,7 +83,7 @@ async fn open(config: &Config, context: &Context) -> Result<World> {
 }
 
 /// Helm, or what says that it is missing: a platform without it serves everything else.
-async fn renderer(config: &Config, scms: BTreeMap<String, Scm>) -> Result<Arc<dyn Renderer>> {
+async fn renderer(config: &Config, scms: Connections) -> Result<Arc<dyn Renderer>> {
     let tool = match &config.helm {
         Some(path) => Tool::at("helm", path)?,
         None => match Tool::find("helm") {
@@ -98,11 +101,14 @@ async fn renderer(config: &Config, scms: BTreeMap<String, Scm>) -> Result<Arc<dy
 pub fn serve(app: App, config: &Config, context: Context) -> Service {
     let api = Api::new(app.clone());
     let (work, first, drain, news) = (worker(&app, config.workers), app.clone(), app.clone(), app.clone());
+    let connections = app.clone();
     Service::new(NAME, app.db().clone())
         .add(EnvironmentServiceServer::new(api.clone()))
-        .add(PreviewServiceServer::new(api))
+        .add(PreviewServiceServer::new(api.clone()))
+        .add(ScmConnectionServiceServer::new(api))
         .task("work", move |shutdown| work.run(shutdown))
         .task("wake", move |shutdown| async move { first.keep_awake(shutdown).await })
+        .task("connections", move |shutdown| looks::follow_scms(connections, shutdown))
         .task("drain", move |shutdown: Shutdown| async move {
             shutdown.wait().await;
             drain.drain();
@@ -128,6 +134,7 @@ pub fn worker(app: &App, concurrency: usize) -> Worker {
         .handle(app::WORK_ENVIRONMENT, concurrency, reconcile::Reconciler(app.clone()))
         .handle(app::WORK_PULL_REQUEST, concurrency, looks::PullRequests(app.clone()))
         .handle(app::WORK_POLL, 1, looks::Polls(app.clone()))
+        .handle(app::WORK_REPORT, 2, looks::Reports(app.clone()))
         .handle(app::WORK_PURGE, 1, looks::Purges(app.clone()))
         .handle(inbox::KIND, concurrency, inbox::handler(app.db().clone(), hint))
 }

@@ -9,10 +9,14 @@ use slipway_kit::{
     db::Tx,
     error::{Error, Result, SERVICE_UNKNOWN},
     journal::Stored,
+    serve::Shutdown,
     worker::{Claim, Handler, Next},
 };
 
-use crate::{app::App, wire};
+use crate::{
+    app::{App, Told},
+    wire,
+};
 
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 /// How often a look at an ending life is repeated.
@@ -58,9 +62,42 @@ pub struct Polls(pub App);
 #[async_trait]
 impl Handler for Polls {
     async fn handle(&self, claim: &Claim) -> Result<Next> {
+        // A connection that was deleted is looked through no more; one that is about to be opened is looked at again.
+        if !self.0.has_scm(&claim.id).await? {
+            return Ok(Next::Done);
+        }
         self.0.poll(&claim.id).await?;
         let every_us = self.0.world.sources.poll_us(&claim.id).max(1_000_000);
         Ok(Next::After(Duration::from_micros(every_us.unsigned_abs())))
+    }
+}
+
+/// Tells source providers about environments.
+pub struct Reports(pub App);
+
+#[async_trait]
+impl Handler for Reports {
+    async fn handle(&self, claim: &Claim) -> Result<Next> {
+        Ok(match self.0.report(&claim.id).await? {
+            Told::Done => Next::Done,
+            Told::After(wait) => Next::After(wait),
+        })
+    }
+}
+
+/// How often it is looked whether another process changed connections.
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+
+/// Keeps the open connections as they are stored.
+pub async fn follow_scms(app: App, shutdown: Shutdown) {
+    loop {
+        if let Err(error) = app.follow_scms().await {
+            tracing::warn!(error = ?error, "stored SCM connections cannot be read");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FOLLOW_EVERY) => {}
+            () = shutdown.wait() => return,
+        }
     }
 }
 

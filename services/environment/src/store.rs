@@ -4,6 +4,7 @@
 mod deletions;
 mod environments;
 mod receipts;
+mod scm_connections;
 
 use slipway_kit::db::Db;
 

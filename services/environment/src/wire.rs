@@ -4,6 +4,7 @@
 pub mod environment;
 pub mod event;
 pub mod receipt;
+pub mod scm_connection;
 
 use prost_types::{Duration, Timestamp};
 

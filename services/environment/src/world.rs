@@ -3,6 +3,7 @@
 //! Owns one small trait per neighbour, each with its real adapter and a fake. Refuses decisions: what comes back is a reading.
 mod catalog_info;
 pub mod cluster;
+pub mod connections;
 pub mod directory;
 pub mod fake;
 pub mod helm;
@@ -16,7 +17,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use slipway_kit::error::Result;
+use slipway_kit::{
+    error::Result,
+    scm::{Check, Report},
+};
 
 use crate::model::{
     config::Config,
@@ -24,6 +28,7 @@ use crate::model::{
     environment::{Environment, Source},
     manifest::Doc,
     preview::Reading,
+    scm_connection::ScmConnection,
     tier::Tier,
 };
 
@@ -83,6 +88,35 @@ pub trait Sources: Send + Sync {
 
     /// References of the components that the default branch declares.
     async fn components(&self, scm: &str, repository: &Repository) -> Result<Vec<String>>;
+
+    /// Brings comment and deployment of an environment at the provider up to date; nothing where there is nobody to tell.
+    async fn report(&self, _scm: &str, _repository: &str, _report: &Report) -> Result<()> {
+        Ok(())
+    }
+
+    /// Every open connection as it is shown.
+    fn shown(&self) -> Vec<ScmConnection> {
+        Vec::new()
+    }
+
+    /// Checks that a stored connection could be opened; nothing is asked of the provider.
+    ///
+    /// # Errors
+    /// INVALID_FIELD.
+    async fn prepare(&self, _connection: &ScmConnection) -> Result<()> {
+        Ok(())
+    }
+
+    /// Opens and closes connections as they are stored now.
+    async fn follow(&self, _stored: &[ScmConnection]) {}
+
+    /// Tries an open connection at its provider.
+    ///
+    /// # Errors
+    /// SCM_UNKNOWN.
+    async fn test_connection(&self, _scm: &str) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What is rendered.

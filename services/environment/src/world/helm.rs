@@ -2,24 +2,18 @@
 //!
 //! Owns the checkout of the chart at its commit, the child's walls and limits, and the comparison of two renders. Refuses every
 //! verb but `template`, charts whose schema reaches outside, and renders that differ.
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use slipway_kit::{
     error::{Error, Result},
     files::{FILE_TOO_LARGE, FilePath, Mode, PATH_COLLISION, PATH_REFUSED, WorkDir},
     git::{LINK_REFUSED, Repo, Sha},
-    scm::Scm,
     subprocess::{self, Limits, Network, Run, TOOL_MISSING, TOOL_OUTPUT_TOO_LARGE, TOOL_TIMEOUT, Tool},
 };
 
-use super::{Fault, Job, Renderer, cluster::Version};
-use crate::{
-    error::SCM_UNKNOWN,
-    model::{
-        config,
-        manifest::{self, Doc},
-    },
+use super::{Fault, Job, Renderer, cluster::Version, connections::Connections};
+use crate::model::{
+    config,
+    manifest::{self, Doc},
 };
 
 /// Oldest helm that has no known way out of its chart (CVE-2025-55199).
@@ -36,7 +30,7 @@ const MESSAGE_CHARS_MAX: usize = 1500;
 /// Helm, and the connections its charts come from.
 pub struct Helm {
     tool: Tool,
-    scms: BTreeMap<String, Scm>,
+    scms: Connections,
 }
 
 impl Helm {
@@ -44,8 +38,8 @@ impl Helm {
     ///
     /// # Errors
     /// TOOL_MISSING if it is too old or does not run.
-    pub async fn open(tool: Tool, scms: BTreeMap<String, Scm>) -> Result<Self> {
-        let helm = Self { tool, scms };
+    pub async fn open(tool: Tool, scms: impl Into<Connections>) -> Result<Self> {
+        let helm = Self { tool, scms: scms.into() };
         let text = helm.run(None, &["version", "--template={{.Version}}"]).success().await?;
         let text = String::from_utf8_lossy(&text).trim().to_owned();
         if version(&text) < VERSION_MIN {
@@ -153,10 +147,7 @@ fn readable(stderr: &str, dir: &WorkDir) -> String {
 #[async_trait]
 impl Renderer for Helm {
     async fn render(&self, job: &Job<'_>) -> Result<std::result::Result<Vec<Doc>, Fault>> {
-        let scm = self
-            .scms
-            .get(&job.source.scm)
-            .ok_or_else(|| Error::new(&SCM_UNKNOWN, format!("there is no SCM connection {:?}", job.source.scm)))?;
+        let scm = self.scms.scm(&job.source.scm)?;
         let repo = scm.git_at(&job.source.repository, &Sha::parse(&job.source.head_sha)?).await?;
         let dir = WorkDir::temporary()?;
         let values = match prepare(&repo, &dir, job).await {

@@ -2,24 +2,20 @@
 //!
 //! Owns the reading of pull requests, branches and the service's configuration at their commits. Refuses to guess: whatever is not
 //! a clear answer is [`Reading::Unknown`], on which nothing is deployed or deleted (ENV-21, ENV-41).
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use slipway_kit::{
-    error::{Error, Result},
+    error::Result,
     files::FilePath,
     git::{Repo, Sha},
-    scm::{PullRequest, Scm},
+    scm::{Check, PullRequest, Report, Scm},
 };
 
-use super::{Kept, Repository, Sources, catalog_info};
-use crate::{
-    error::SCM_UNKNOWN,
-    model::{
-        config::{self, Config},
-        environment::{RetireReason, Source},
-        preview::{Head, Reading},
-    },
+use super::{Kept, Repository, Sources, catalog_info, connections::Connections};
+use crate::model::{
+    config::{self, Config},
+    environment::{RetireReason, Source},
+    preview::{Head, Reading},
+    scm_connection::ScmConnection,
 };
 
 /// Name of the files that declare components.
@@ -27,21 +23,21 @@ const CATALOG_INFO: &str = "catalog-info.yaml";
 /// Most such files that are read per repository.
 const CATALOG_INFO_MAX: usize = 50;
 
-/// Every configured connection.
+/// Every open connection.
 pub struct ScmSources {
-    scms: BTreeMap<String, Scm>,
+    scms: Connections,
     configs: Kept<std::result::Result<Config, String>>,
     components: Kept<Vec<String>>,
 }
 
 impl ScmSources {
     /// Sources over open connections.
-    pub fn new(scms: BTreeMap<String, Scm>) -> Self {
-        Self { scms, configs: Kept::new(), components: Kept::new() }
+    pub fn new(scms: impl Into<Connections>) -> Self {
+        Self { scms: scms.into(), configs: Kept::new(), components: Kept::new() }
     }
 
-    fn scm(&self, id: &str) -> Result<&Scm> {
-        self.scms.get(id).ok_or_else(|| Error::new(&SCM_UNKNOWN, format!("there is no SCM connection {id:?}")))
+    fn scm(&self, id: &str) -> Result<Scm> {
+        self.scms.scm(id)
     }
 
     /// The repository under its present name: ids survive renames.
@@ -63,19 +59,18 @@ impl ScmSources {
         if repository.archived {
             return Ok(hold("REPOSITORY_ARCHIVED", format!("The repository {} is archived.", repository.name)));
         }
-        let repo = scm.git(&repository.name).await?;
         match source.pull_request {
             Some(number) => match scm.pull_request(&repository.name, number).await? {
                 None => Ok(hold("PULL_REQUEST_UNKNOWN", format!("{} has no pull request {number}.", repository.name))),
-                Some(pull) => self.read_pull(&repo, source, &repository, &pull).await,
+                Some(pull) => self.read_pull(&scm, source, &repository, &pull).await,
             },
-            None => self.read_branch(&repo, source, &repository).await,
+            None => self.read_branch(&scm, source, &repository).await,
         }
     }
 
     async fn read_pull(
         &self,
-        repo: &Repo,
+        scm: &Scm,
         source: &Source,
         repository: &Repository,
         pull: &PullRequest,
@@ -101,12 +96,13 @@ impl ScmSources {
             draft: pull.draft,
             labels: pull.labels.clone(),
             opened_us: pull.opened_us,
-            config: self.config(repo, source, deciding).await?,
+            config: self.config(scm, source, &repository.name, deciding).await?,
         }))
     }
 
-    async fn read_branch(&self, repo: &Repo, source: &Source, repository: &Repository) -> Result<Reading> {
+    async fn read_branch(&self, scm: &Scm, source: &Source, repository: &Repository) -> Result<Reading> {
         let branch = if source.branch.is_empty() { &repository.default_branch } else { &source.branch };
+        let repo = scm.git(&repository.name).await?;
         let Some(head) = repo.branch_head(branch).await? else {
             return Ok(Reading::Ended { reason: RetireReason::BranchDeleted, at_us: i64::MAX });
         };
@@ -119,18 +115,26 @@ impl ScmSources {
             draft: false,
             labels: Vec::new(),
             opened_us: 0,
-            config: self.config(repo, source, head.as_str()).await?,
+            config: self.config(scm, source, &repository.name, head.as_str()).await?,
         }))
     }
 
     /// Configuration at a commit. A commit never changes, so that it is read once.
-    async fn config(&self, repo: &Repo, source: &Source, sha: &str) -> Result<std::result::Result<Config, String>> {
+    async fn config(
+        &self,
+        scm: &Scm,
+        source: &Source,
+        name: &str,
+        sha: &str,
+    ) -> Result<std::result::Result<Config, String>> {
         let key = format!("{}/{}/{sha}/{}", source.scm, source.repository_id, source.folder);
         if let Some(kept) = self.configs.get(&key) {
             return Ok(kept);
         }
         let path = FilePath::parse(&config::in_folder(&source.folder, config::PATH))?;
-        let read = match repo.read_file(&Sha::parse(sha)?, &path, config::BYTES_MAX as u64).await {
+        let sha_at = Sha::parse(sha)?;
+        let repo: Repo = scm.git_at(name, &sha_at).await?;
+        let read = match repo.read_file(&sha_at, &path, config::BYTES_MAX as u64).await {
             Ok(None) => Err(format!("{}: there is no such file at commit {sha}", config::MISSING)),
             Ok(Some(bytes)) => match String::from_utf8(bytes) {
                 Ok(text) => config::parse(&text),
@@ -155,11 +159,11 @@ fn repository(found: slipway_kit::scm::Repository) -> Repository {
 #[async_trait]
 impl Sources for ScmSources {
     fn connections(&self) -> Vec<String> {
-        self.scms.keys().cloned().collect()
+        self.scms.shown().into_iter().map(|connection| connection.id).collect()
     }
 
     fn poll_us(&self, scm: &str) -> i64 {
-        let interval = self.scms.get(scm).map_or(std::time::Duration::from_secs(60), Scm::poll_interval);
+        let interval = self.scms.scm(scm).map_or(std::time::Duration::from_secs(60), |scm| scm.poll_interval());
         i64::try_from(interval.as_micros()).unwrap_or(i64::MAX)
     }
 
@@ -168,7 +172,9 @@ impl Sources for ScmSources {
             Ok(reading) => reading,
             Err(error) => {
                 tracing::warn!(error = ?error, repository = %source.repository, "the SCM gave no usable answer");
-                hold("SCM_UNREACHABLE", format!("The SCM connection {} does not answer.", source.scm))
+                let class = error.reason().name;
+                let text = format!("The SCM connection {} gives no usable answer ({class}).", source.scm);
+                hold("SCM_UNREACHABLE", text)
             }
         }
     }
@@ -207,5 +213,25 @@ impl Sources for ScmSources {
         found.dedup();
         self.components.put(key, found.clone());
         Ok(found)
+    }
+
+    async fn report(&self, scm: &str, repository: &str, report: &Report) -> Result<()> {
+        self.scm(scm)?.report(repository, report).await
+    }
+
+    fn shown(&self) -> Vec<ScmConnection> {
+        self.scms.shown()
+    }
+
+    async fn prepare(&self, connection: &ScmConnection) -> Result<()> {
+        self.scms.prepare(connection).await.map(drop)
+    }
+
+    async fn follow(&self, stored: &[ScmConnection]) {
+        self.scms.follow(stored).await;
+    }
+
+    async fn test_connection(&self, scm: &str) -> Result<Vec<Check>> {
+        Ok(self.scm(scm)?.test_connection().await)
     }
 }

@@ -122,6 +122,7 @@ const NOUNS: &[(&str, Group, Changes)] = &[
     ("previews", Reading, In(Development)),
     ("role_bindings", PlatformSettings, In(PlatformSettings)),
     ("runs", Reading, In(Development)),
+    ("scm_connections", PlatformSettings, In(PlatformSettings)),
     ("secret_bindings", SecretMetadata, Binding),
     ("secrets", SecretMetadata, Binding),
     ("settings", PlatformSettings, In(PlatformSettings)),
