@@ -14,6 +14,9 @@ slipway_kit::reasons! {
     SCM_IN_USE: FailedPrecondition, "Environments follow the SCM connection.", "Delete those environments first.";
     BRANCH_UNKNOWN: NotFound, "The service's repository has no such branch.", "Push the branch first, or correct its name.";
     CLUSTER_UNKNOWN: NotFound, "There is no cluster of that name.", "Use a configured cluster, or leave it out.";
+    CLUSTER_UNREACHABLE: Unavailable, "The cluster gives no usable answer.", "Repeat with the same request id later; look at the cluster's API server if it stays so.";
+    CLUSTER_BUSY: ResourceExhausted, "The cluster's API server sheds load.", "Wait as RetryInfo says and repeat.";
+    CLUSTER_FORBIDS: FailedPrecondition, "The platform's account in the cluster lacks a permission.", "Apply the ClusterRole that CheckCluster prints.";
     TTL_TOO_LONG: InvalidArgument, "The time to live is above the cap of the tier.", "Ask for at most the cap in the message; extend it later.";
     CLUSTER_NOT_OBSERVED: FailedPrecondition, "The environment is published to git and its cluster is not observed.", "Look at what reads the GitOps repository, or register the cluster with the target apply.";
     NEVER_SLEEPS: FailedPrecondition, "An environment of this tier never sleeps.", "Put a development or staging environment to sleep.";

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod connections;
 pub mod directory;
 pub mod fake;
+pub mod fake_cluster;
 pub mod helm;
 pub mod kubernetes;
 mod kubernetes_watch;

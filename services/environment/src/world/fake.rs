@@ -139,15 +139,20 @@ impl Fake {
         self.state().readings.insert(format!("{repository_id}/{what}"), reading);
     }
 
-    fn effect<T>(&self, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+    /// Counts one more effect; how it is killed, if that is planned.
+    pub(super) fn strike(&self) -> Option<Kill> {
         let mut state = self.state();
         state.effects += 1;
-        let kill = state.kill_at.filter(|(at, _)| *at == state.effects).map(|(_, kill)| kill);
+        state.kill_at.filter(|(at, _)| *at == state.effects).map(|(_, kill)| kill)
+    }
+
+    fn effect<T>(&self, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let kill = self.strike();
         let killed = || Err(Error::new(&DEPENDENCY_UNAVAILABLE, "killed"));
         if kill == Some(Kill::Before) {
             return killed();
         }
-        let done = act(&mut state);
+        let done = act(&mut self.state());
         if kill == Some(Kill::After) { killed() } else { done }
     }
 }
