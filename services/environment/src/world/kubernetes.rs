@@ -343,11 +343,12 @@ impl Cluster for Kubernetes {
             Ok(either) if either.is_left() => Ok(Ok(Deleted::Going)),
             Ok(_) => Ok(Ok(Deleted::Gone)),
             Err(status) if status.code == 404 => Ok(Ok(Deleted::Gone)),
-            Err(status) if status.code == 409 && status.message.contains("Precondition failed: UID") => {
-                Ok(Ok(Deleted::Gone))
+            // Another life, or a namespace that is emptied already: what is there now tells which.
+            Err(status) if status.code == 409 => {
+                let live = self.get(object).await?;
+                let is_same = live.is_some_and(|live| manifest::text(&live, "/metadata/uid") == uid);
+                Ok(Ok(if is_same { Deleted::Going } else { Deleted::Gone }))
             }
-            // A namespace that is emptied already says so with a conflict.
-            Err(status) if status.code == 409 => Ok(Ok(Deleted::Going)),
             Err(status) => Ok(Err(refusal(&status))),
         }
     }

@@ -107,6 +107,13 @@ fn say(broken: &mut Vec<String>, names: &[&str], what: &str, must: &str) {
     }
 }
 
+/// What may be said for the whole pod, too.
+fn say_of_pod(broken: &mut Vec<String>, names: &[&str], what: &str, must: &str) {
+    let mut said = Vec::new();
+    say(&mut said, names, what, must);
+    broken.extend(said.into_iter().map(|text| text.replacen("(container", "(pod or container", 1)));
+}
+
 fn baseline(pod: &Doc, broken: &mut Vec<String>) {
     let spec = &pod["spec"];
     let on = ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(|key| spec[*key] == true);
@@ -142,14 +149,14 @@ fn restricted(pod: &Doc, broken: &mut Vec<String>) {
         Value::Null => context["runAsNonRoot"] != true,
         own => own != true,
     });
-    say(broken, &root, "runAsNonRoot != true", "set securityContext.runAsNonRoot=true");
+    say_of_pod(broken, &root, "runAsNonRoot != true", "set securityContext.runAsNonRoot=true");
     let fine = |kind: &Value| kind == "RuntimeDefault" || kind == "Localhost";
     let loose = named(pod, |c| match &c["securityContext"]["seccompProfile"]["type"] {
         Value::Null => !fine(&context["seccompProfile"]["type"]),
         own => !fine(own),
     });
     let must = "set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"";
-    say(broken, &loose, "seccompProfile", must);
+    say_of_pod(broken, &loose, "seccompProfile", must);
 }
 
 /// What an object counts as for a quota's key; `None` if it does not count.

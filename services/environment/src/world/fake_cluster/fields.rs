@@ -187,8 +187,8 @@ pub fn apply(live: &mut Doc, managers: &mut Managers, manager: &str, doc: &Doc, 
     }
     let before = managers.insert(manager.to_owned(), wanted.clone()).unwrap_or_default();
     let left_out = before.difference(&wanted).filter(|path| !managers.values().any(|fields| fields.contains(*path)));
-    // From the leaves up: an item of a list goes after its fields.
-    for path in left_out.collect::<Vec<_>>().into_iter().rev() {
+    // An item of a list comes before its fields, and takes them along.
+    for path in left_out.collect::<Vec<_>>() {
         remove(live, path);
     }
     managers.retain(|_, fields| !fields.is_empty());

@@ -80,9 +80,13 @@ impl Kinds {
         self.0.get(&(api_version.to_owned(), kind.to_owned()))
     }
 
-    /// Every `group/version/Kind`, sorted.
+    /// Every `group/version/Kind` and `group/version`, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.0.keys().map(|(api_version, kind)| format!("{api_version}/{kind}")).collect()
+        let mut names: Vec<String> = self.0.keys().map(|(api_version, kind)| format!("{api_version}/{kind}")).collect();
+        names.extend(self.0.keys().map(|(api_version, _)| api_version.clone()));
+        names.sort();
+        names.dedup();
+        names
     }
 }
 
