@@ -1,6 +1,7 @@
 //! The RPCs: accept, call the verb, render.
 //!
 //! Owns nothing but this order. Refuses decisions and SQL.
+mod clusters;
 mod environments;
 mod previews;
 mod scm_connections;

@@ -2,6 +2,7 @@
 //!
 //! Owns the order of these within each call. Refuses SQL, wire types and rules: store, api and model have those.
 mod changes;
+mod clusters;
 mod deletions;
 mod environments;
 mod hints;
@@ -27,6 +28,7 @@ use slipway_kit::{
     worker,
 };
 
+pub use clusters::{ClusterSpec, Listed};
 pub use deletions::Deletion;
 pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use hints::pull_request_id;

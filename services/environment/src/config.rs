@@ -32,6 +32,9 @@ pub struct Config {
     /// Clusters that manifests are published for; the first is the default.
     #[serde(default = "clusters")]
     pub clusters: Vec<String>,
+    /// Directory of kubeconfig files that registered clusters name.
+    #[serde(default)]
+    pub credentials_root: Option<PathBuf>,
     /// Domain that hosts of environments are one label below.
     #[serde(default = "domain")]
     pub preview_domain: String,
@@ -92,6 +95,7 @@ impl Config {
             helm: None,
             git: None,
             clusters: clusters(),
+            credentials_root: None,
             preview_domain: domain(),
             preview_scheme: scheme(),
             gateway: Gateway::default(),

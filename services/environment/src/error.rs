@@ -18,6 +18,9 @@ slipway_kit::reasons! {
     CLUSTER_BUSY: ResourceExhausted, "The cluster's API server sheds load.", "Wait as RetryInfo says and repeat.";
     CLUSTER_FORBIDS: FailedPrecondition, "The platform's account in the cluster lacks a permission.", "Apply the ClusterRole that CheckCluster prints.";
     TTL_TOO_LONG: InvalidArgument, "The time to live is above the cap of the tier.", "Ask for at most the cap in the message; extend it later.";
+    CLUSTER_UNFIT: FailedPrecondition, "The cluster fails a check that environments cannot do without.", "Follow the remedies in the message; run the checks alone with `validate_only`.";
+    CLUSTER_IN_USE: FailedPrecondition, "Living environments are on the cluster.", "Delete or move the environments that the message names.";
+    CLUSTER_CONFIGURED: FailedPrecondition, "The cluster stands in the platform's configuration.", "Change it there.";
     CLUSTER_NOT_OBSERVED: FailedPrecondition, "The environment is published to git and its cluster is not observed.", "Look at what reads the GitOps repository, or register the cluster with the target apply.";
     NEVER_SLEEPS: FailedPrecondition, "An environment of this tier never sleeps.", "Put a development or staging environment to sleep.";
     NOTHING_TO_RETRY: FailedPrecondition, "The environment did not fail.", "Read its state; only FAILED can be tried again.";

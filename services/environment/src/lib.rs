@@ -27,8 +27,8 @@ use slipway_kit::{
     worker::Worker,
 };
 use slipway_proto::environment::v1::{
-    environment_service_server::EnvironmentServiceServer, preview_service_server::PreviewServiceServer,
-    scm_connection_service_server::ScmConnectionServiceServer,
+    cluster_service_server::ClusterServiceServer, environment_service_server::EnvironmentServiceServer,
+    preview_service_server::PreviewServiceServer, scm_connection_service_server::ScmConnectionServiceServer,
 };
 
 use crate::{
@@ -38,7 +38,7 @@ use crate::{
     store::Store,
     world::{
         Renderer, World,
-        cluster::NoClusters,
+        clusters::Registered,
         connections::Connections,
         directory::CatalogDirectory,
         helm::{Helm, NoHelm},
@@ -78,7 +78,7 @@ async fn open(config: &Config, context: &Context) -> Result<World> {
         outputs: Arc::new(GitOutputs::open(git, &config.gitops_root).await?),
         bindings: Arc::new(SecretBindings(context.peers.clone())),
         directory: Arc::new(CatalogDirectory(context.peers.clone())),
-        clusters: Arc::new(NoClusters),
+        clusters: Arc::new(Registered::new(config.credentials_root.clone())),
     })
 }
 
@@ -100,12 +100,14 @@ async fn renderer(config: &Config, scms: Connections) -> Result<Arc<dyn Renderer
 /// The servers and loops over ready verbs; tests begin here with a world of their own.
 pub fn serve(app: App, config: &Config, context: Context) -> Service {
     let api = Api::new(app.clone());
-    let (work, first, drain, news) = (worker(&app, config.workers), app.clone(), app.clone(), app.clone());
-    let connections = app.clone();
+    let (work, clusters, connections) = (worker(&app, config.workers), app.clone(), app.clone());
+    let (first, drain, news) = (app.clone(), app.clone(), app.clone());
     Service::new(NAME, app.db().clone())
         .add(EnvironmentServiceServer::new(api.clone()))
+        .add(ClusterServiceServer::new(api.clone()))
         .add(PreviewServiceServer::new(api.clone()))
         .add(ScmConnectionServiceServer::new(api))
+        .task("clusters", move |shutdown| clusters.keep_clusters(shutdown))
         .task("work", move |shutdown| work.run(shutdown))
         .task("wake", move |shutdown| async move { first.keep_awake(shutdown).await })
         .task("connections", move |shutdown| looks::follow_scms(connections, shutdown))

@@ -3,6 +3,8 @@
 //! Owns one small trait per neighbour, each with its real adapter and a fake. Refuses decisions: what comes back is a reading.
 mod catalog_info;
 pub mod cluster;
+pub mod cluster_checks;
+pub mod clusters;
 pub mod connections;
 pub mod directory;
 pub mod fake;

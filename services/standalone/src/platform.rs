@@ -179,6 +179,7 @@ impl Parts {
             self.layout.gitops(),
         );
         environment.helm = self.options.helm.clone();
+        environment.credentials_root = Some(self.layout.credentials());
         environment.preview_domain = self.options.preview_domain.clone();
         let scaffolding = slipway_scaffolding::Config::new(self.databases.of("scaffolding").await?, self.scm());
         let metrics = slipway_metrics::Config {

@@ -5,9 +5,9 @@ use slipway_kit::{db::Tx, error::Result};
 
 use super::App;
 use crate::{
-    error::CLUSTER_UNKNOWN,
     model::{
-        environment::{Environment, Kind, Power, Spec, Status, Target},
+        cluster::Placement,
+        environment::{Environment, Kind, Power, Spec, Status},
         names::{self, Subject},
         tier::Tier,
     },
@@ -21,9 +21,8 @@ pub(super) struct Beginning<'a> {
     pub(super) kind: Kind,
     pub(super) tier: Tier,
     pub(super) service: &'a ServiceFacts,
-    pub(super) cluster: &'a str,
-    /// How manifests reach the cluster, from [`App::place`].
-    pub(super) target: Target,
+    pub(super) place: &'a Placement,
+    /// Where it goes, from [`App::place`].
     pub(super) label: &'a str,
     pub(super) user: &'a str,
     pub(super) spec: Spec,
@@ -49,7 +48,7 @@ impl App {
             service_tier: beginning.service.tier.clone(),
             label: beginning.label.to_owned(),
             user: beginning.user.to_owned(),
-            cluster: self.cluster(beginning.cluster).to_owned(),
+            cluster: beginning.place.cluster.clone(),
             namespace,
             spec: beginning.spec,
             generation: 1,
@@ -60,27 +59,12 @@ impl App {
             created_us: now_us,
             updated_us: now_us,
             deleted_us: None,
-            target: beginning.target,
+            target: beginning.place.target,
             power: Power::Awake,
             used_us: now_us,
             pin: None,
         };
         env.expire_us = env.life_us().map(|life| now_us.saturating_add(life));
         Ok(env)
-    }
-
-    /// How manifests reach the named cluster: by its API if it can be opened, else by its GitOps repository. Asked before a transaction
-    /// begins.
-    pub(super) async fn place(&self, named: &str) -> Result<Target> {
-        match self.world.clusters.open(self.cluster(named)).await {
-            Ok(_) => Ok(Target::Apply),
-            Err(error) if error.is(&CLUSTER_UNKNOWN) => Ok(Target::Git),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The named cluster, or the platform's default.
-    pub(super) fn cluster<'a>(&'a self, named: &'a str) -> &'a str {
-        if named.is_empty() { self.platform.clusters.first().map_or("local", String::as_str) } else { named }
     }
 }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     error::{BRANCH_UNKNOWN, CLUSTER_UNKNOWN, ENVIRONMENT_DELETING, NEEDS_PERSON, SCM_UNREACHABLE, TTL_TOO_LONG},
     model::{
+        cluster::Placement,
         environment::{Environment, Kind, Source, Spec},
         names::{self, Subject},
         preview::{Head, Reading},
@@ -111,7 +112,9 @@ impl App {
     pub async fn create(&self, call: &Call, new: &NewEnvironment) -> Result<Environment> {
         let tier = new.tier.unwrap_or(Tier::Development);
         let service = self.service(call, "environment.service", &new.service, tier.word()).await?;
-        let kind = self.check_new(new, tier)?;
+        let place = self.place(tier, &new.cluster).await;
+        let kind = check_new(new, tier, place.as_ref().err())?;
+        let place = place?;
         if kind == Kind::Personal && !call.caller.principal.starts_with("user:") {
             return Err(Error::new(&NEEDS_PERSON, "a personal environment belongs to a person"));
         }
@@ -120,20 +123,19 @@ impl App {
         }
         let source = Source { branch: new.branch.clone(), ..self.service_source(&service).await? };
         call.check_job(&service.reference, Some((&source.repository_id, None)))?;
-        despite_races("environment", || self.try_create(call, new, (kind, tier), &service, &source)).await
+        despite_races("environment", || self.try_create(call, new, (kind, tier, &place), &service, &source)).await
     }
 
     async fn try_create(
         &self,
         call: &Call,
         new: &NewEnvironment,
-        (kind, tier): (Kind, Tier),
+        (kind, tier, place): (Kind, Tier, &Placement),
         service: &ServiceFacts,
         source: &Source,
     ) -> Result<Environment> {
         let subject = subject(call, new, kind, tier, source);
         let key = names::natural_key(&subject, &service.reference);
-        let target = self.place(&new.cluster).await?;
         let before = self.store.living(&self.store.db, &key).await?;
         let head = self.branch_head(source).await?;
         check_image_names("environment.images", &new.images, &head)?;
@@ -151,9 +153,7 @@ impl App {
                 let spec = Spec { ttl_us: new.ttl_us, ..first_spec(source, &head, new.images.clone()) };
                 let label = if let Subject::LongLived { label, .. } = &subject { label.as_str() } else { "" };
                 let user = if kind == Kind::Personal { call.caller.principal.as_str() } else { "" };
-                let cluster = new.cluster.as_str();
-                let beginning =
-                    Beginning { subject: &subject, kind, tier, service, cluster, target, label, user, spec };
+                let beginning = Beginning { subject: &subject, kind, tier, service, place, label, user, spec };
                 let env = self.conceive(mutation.tx(), beginning).await?;
                 self.begin_life(mutation.tx(), &env).await?;
                 env
@@ -199,48 +199,6 @@ impl App {
                 Err(Error::new(&BRANCH_UNKNOWN, text).violation("environment.source.branch", "must exist"))
             }
         }
-    }
-
-    /// Every broken rule of a request at once.
-    fn check_new(&self, new: &NewEnvironment, tier: Tier) -> Result<Kind> {
-        let mut v = Violations::new();
-        let kind = match new.kind {
-            Some(Kind::PullRequest) => {
-                v.add("environment.kind", "previews of pull requests are made by EnsurePreview");
-                Kind::PullRequest
-            }
-            Some(kind) => kind,
-            None => {
-                v.add("environment.kind", "must be stated");
-                Kind::Personal
-            }
-        };
-        if kind == Kind::LongLived {
-            v.check(
-                new.tier.is_some_and(|t| t != Tier::Development),
-                "environment.tier",
-                "must be STAGING or PRODUCTION",
-            );
-            let label = new.label.is_empty() || slipway_kit::id::slug(&new.label, 63) == new.label;
-            v.check(label, "environment.label", "must be lower case letters, digits and dashes");
-        } else {
-            v.check(tier == Tier::Development, "environment.tier", "must be DEVELOPMENT or left out for this kind");
-            v.check(new.label.is_empty(), "environment.label", "only long-lived environments have one");
-        }
-        v.check(kind != Kind::Branch || !new.branch.is_empty(), "environment.source.branch", "must be named");
-        let branch = new.branch.is_empty() || slipway_kit::git::RefName::branch(&new.branch).is_ok();
-        v.check(branch, "environment.source.branch", "must be a valid branch name, without refs/heads/");
-        check_images(&mut v, "environment.images", &new.images);
-        let ttl = new.ttl_us.map_or(Ok(()), |ttl| tier::check_ttl(tier, ttl));
-        if !new.cluster.is_empty() && !self.platform.clusters.contains(&new.cluster) {
-            let text = format!("there is no cluster {:?}", new.cluster);
-            if v.is_empty() && ttl.is_ok() {
-                return Err(Error::new(&CLUSTER_UNKNOWN, text).violation("environment.cluster", "must be configured"));
-            }
-            v.add("environment.cluster", format!("CLUSTER_UNKNOWN: {text}"));
-        }
-        finish(v, "environment.ttl", ttl)?;
-        Ok(kind)
     }
 
     /// One environment.
@@ -354,4 +312,41 @@ fn subject(call: &Call, new: &NewEnvironment, kind: Kind, tier: Tier, source: &S
             Subject::LongLived { label, tier }
         }
     }
+}
+
+/// Every broken rule of a request at once.
+fn check_new(new: &NewEnvironment, tier: Tier, misplaced: Option<&Error>) -> Result<Kind> {
+    let mut v = Violations::new();
+    let kind = match new.kind {
+        Some(Kind::PullRequest) => {
+            v.add("environment.kind", "previews of pull requests are made by EnsurePreview");
+            Kind::PullRequest
+        }
+        Some(kind) => kind,
+        None => {
+            v.add("environment.kind", "must be stated");
+            Kind::Personal
+        }
+    };
+    if kind == Kind::LongLived {
+        v.check(new.tier.is_some_and(|t| t != Tier::Development), "environment.tier", "must be STAGING or PRODUCTION");
+        let label = new.label.is_empty() || slipway_kit::id::slug(&new.label, 63) == new.label;
+        v.check(label, "environment.label", "must be lower case letters, digits and dashes");
+    } else {
+        v.check(tier == Tier::Development, "environment.tier", "must be DEVELOPMENT or left out for this kind");
+        v.check(new.label.is_empty(), "environment.label", "only long-lived environments have one");
+    }
+    v.check(kind != Kind::Branch || !new.branch.is_empty(), "environment.source.branch", "must be named");
+    let branch = new.branch.is_empty() || slipway_kit::git::RefName::branch(&new.branch).is_ok();
+    v.check(branch, "environment.source.branch", "must be a valid branch name, without refs/heads/");
+    check_images(&mut v, "environment.images", &new.images);
+    let ttl = new.ttl_us.map_or(Ok(()), |ttl| tier::check_ttl(tier, ttl));
+    if let Some(error) = misplaced.filter(|error| error.is(&CLUSTER_UNKNOWN)) {
+        if v.is_empty() && ttl.is_ok() {
+            return Ok(kind);
+        }
+        v.add("environment.cluster", format!("CLUSTER_UNKNOWN: {}", error.message()));
+    }
+    finish(v, "environment.ttl", ttl)?;
+    Ok(kind)
 }

@@ -19,6 +19,7 @@ use crate::{
         names,
         preview::{self, Reading, Wish},
         receipt,
+        tier::Tier,
     },
     wire::event::BindingChange,
     world::{Repository, ServiceFacts},
@@ -102,13 +103,13 @@ impl App {
         if !is_configured || preview::unwanted(&head, true).is_some() {
             return Ok(());
         }
-        let target = self.place("").await?;
+        let place = self.place(Tier::Development, "").await?;
         let mut tx = self.store.db.begin().await?;
         let last = self.store.tombstone(&mut tx, &key).await?;
         if last.is_some_and(|last| !preview::may_live_again(&last, &head, Wish::Seen)) {
             return Ok(());
         }
-        let beginning = pull_beginning(&subject, service, first_spec(source, &head, Default::default()), target);
+        let beginning = pull_beginning(&subject, service, first_spec(source, &head, Default::default()), &place);
         let env = self.conceive(&mut tx, beginning).await?;
         self.begin_life(&mut tx, &env).await?;
         tx.commit().await

@@ -18,8 +18,9 @@ use crate::{
         SERVICE_WITHOUT_REPOSITORY, STALE_COMMIT,
     },
     model::{
+        cluster::Placement,
         config,
-        environment::{Environment, Kind, RetireReason, Source, Spec, Target},
+        environment::{Environment, Kind, RetireReason, Source, Spec},
         names::{self, Subject},
         preview::{self, Head, Reading, Wish},
         tier::Tier,
@@ -74,8 +75,8 @@ impl App {
             return Ok(answer);
         }
         let source = self.pull_source(call, &service, wanted.pull_request).await?;
-        let target = self.place("").await?;
-        despite_races("preview", || self.try_ensure(call, wanted, &service, &source, target)).await
+        let place = self.place(Tier::Development, "").await?;
+        despite_races("preview", || self.try_ensure(call, wanted, &service, &source, &place)).await
     }
 
     async fn try_ensure(
@@ -84,7 +85,7 @@ impl App {
         wanted: &WantedPreview,
         service: &ServiceFacts,
         source: &Source,
-        target: Target,
+        place: &Placement,
     ) -> Result<Environment> {
         let subject = pull_subject(source);
         let key = names::natural_key(&subject, &service.reference);
@@ -111,7 +112,7 @@ impl App {
                     return Err(Error::new(&PREVIEW_ENDED, "the preview of this pull request was deleted"));
                 }
                 let spec = first_spec(source, &head, wanted.images.clone());
-                let beginning = pull_beginning(&subject, service, spec, target);
+                let beginning = pull_beginning(&subject, service, spec, place);
                 let env = self.conceive(mutation.tx(), beginning).await?;
                 self.begin_life(mutation.tx(), &env).await?;
                 env
@@ -279,17 +280,7 @@ pub(super) fn pull_beginning<'a>(
     subject: &'a Subject,
     service: &'a ServiceFacts,
     spec: Spec,
-    target: Target,
+    place: &'a Placement,
 ) -> Beginning<'a> {
-    Beginning {
-        subject,
-        kind: Kind::PullRequest,
-        tier: Tier::Development,
-        service,
-        cluster: "",
-        target,
-        label: "",
-        user: "",
-        spec,
-    }
+    Beginning { subject, kind: Kind::PullRequest, tier: Tier::Development, service, place, label: "", user: "", spec }
 }

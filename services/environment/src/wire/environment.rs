@@ -35,11 +35,7 @@ pub fn render(env: &Environment, platform: &Platform) -> pb::Environment {
         label: env.label.clone(),
         user: env.user.clone(),
         cluster: env.cluster.clone(),
-        target: match env.target {
-            Target::Git => pb::Target::Git,
-            Target::Apply => pb::Target::Apply,
-        }
-        .into(),
+        target: target_to(env.target).into(),
         source: Some(source(&spec.source)),
         images: spec.images.clone(),
         ttl: spec.ttl_us.map(duration),
@@ -125,6 +121,14 @@ fn condition(condition: &Condition) -> resource::Condition {
 pub fn pin_from(request: &pb::PinEnvironmentRequest) -> NewPin {
     let until_us = request.expire_time.as_ref().map_or(0, time_us);
     NewPin { reason: request.reason.clone(), until_us }
+}
+
+/// The target on the wire.
+pub fn target_to(target: Target) -> pb::Target {
+    match target {
+        Target::Git => pb::Target::Git,
+        Target::Apply => pb::Target::Apply,
+    }
 }
 
 /// The kind on the wire.

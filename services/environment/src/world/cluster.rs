@@ -132,4 +132,15 @@ pub trait Clusters: Send + Sync {
     async fn credential(&self, id: &str) -> Result<Credential> {
         Err(Error::new(&CLUSTER_UNKNOWN, format!("no reference is known by which the cluster {id:?} is reached")))
     }
+
+    /// A cluster that is not registered, to be checked.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG if the credential cannot be used.
+    async fn probe(&self, _: &Credential) -> Result<Arc<dyn Cluster>> {
+        Err(Error::new(&CLUSTER_UNKNOWN, "clusters cannot be registered here"))
+    }
+
+    /// Makes these the registered ones.
+    fn register(&self, _: std::collections::BTreeMap<String, Credential>) {}
 }

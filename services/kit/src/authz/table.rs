@@ -105,6 +105,7 @@ const NOUNS: &[(&str, Group, Changes)] = &[
     ("alerts", Reading, In(Staging)),
     ("audit", AuditLog, In(PlatformSettings)),
     ("callers", Reading, In(TeamSettings)),
+    ("clusters", Reading, In(PlatformSettings)),
     ("databases", Reading, In(Staging)),
     ("deliveryPerformance", Reading, In(Development)),
     ("deployments", Reading, In(Development)),
