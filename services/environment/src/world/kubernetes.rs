@@ -249,6 +249,8 @@ fn refusal(status: &Status) -> Refusal {
             Refusal::Conflict { managers, fields: conflicts().map(|cause| cause.field.clone()).collect() }
         }
         409 => Refusal::Precondition,
+        // The document names another life than the one that is there.
+        422 if causes.iter().any(|cause| cause.field == "metadata.uid") => Refusal::Precondition,
         403 if has("NamespaceTerminating") || says("because it is being terminated") => Refusal::NamespaceTerminating,
         403 if says("status unknown for quota") => Refusal::QuotaPending,
         403 if says("exceeded quota") || says("failed quota") => Refusal::Quota(status.message.clone()),
