@@ -27,7 +27,7 @@ use crate::{process, tools};
 pub const NAME: &str = "Kubernetes 1.34.4 with pods";
 
 /// Programs that may run in the cluster's name.
-const PROGRAMS: &[&str] = &["etcd", "kube", "containerd", "coredns", "kwok", "runc"];
+const PROGRAMS: &[&str] = &["etcd", "kube", "containerd", "coredns", "kwok", "runc", "ctr"];
 
 /// Kernel settings that the parts change.
 const KERNEL: &[&str] = &[

@@ -36,6 +36,7 @@ pub struct Programs {
     etcd: PathBuf,
     coredns: PathBuf,
     kwok: PathBuf,
+    stages: PathBuf,
     /// The static program of the pause image.
     pub pause: PathBuf,
     /// Folder with the Gateway API's definitions.
@@ -53,6 +54,7 @@ impl Programs {
             etcd: place("etcd")?,
             coredns: place("coredns")?,
             kwok: place("kwok")?,
+            stages: place("kwok-stages")?,
             pause: place("pause")?,
             gateway: place("gateway-api")?,
         })
@@ -299,7 +301,7 @@ fn kubelet(home: &Home, programs: &Programs) -> Command {
 }
 
 fn kwok(home: &Home, programs: &Programs) -> Command {
-    with(
+    let mut command = with(
         Command::new(&programs.kwok),
         &[
             "--kubeconfig",
@@ -308,12 +310,20 @@ fn kwok(home: &Home, programs: &Programs) -> Command {
             &format!("{}=fake", super::kwok::LABEL),
             "--cidr",
             home::FAKE_PODS,
+            // Nobody asks a fake node for logs.
             "--node-ip",
             "127.0.0.1",
+            "--node-lease-duration-seconds",
+            "40",
             "--server-address",
             &format!("127.0.0.1:{}", home.ports.kwok),
         ],
-    )
+    );
+    let stages = fs::read_dir(&programs.stages).into_iter().flatten().flatten().map(|entry| entry.path());
+    for stage in stages {
+        command.arg("--config").arg(stage);
+    }
+    command
 }
 
 fn containerd_config(home: &Home, programs: &Programs) -> String {

@@ -30,7 +30,9 @@ pub fn key(tool: &Tool) -> Result<String> {
             hash.update(packages.join(" "));
             hash.update(linker);
         }
-        Source::Debian { packages, .. } if packages.len() > 1 => hash.update(packages.join(" ")),
+        Source::Debian { packages: parts, .. } | Source::Files { paths: parts, .. } if parts.len() > 1 => {
+            hash.update(parts.join(" "));
+        }
         _ => return Ok(format!("{}-{}", tool.name, tool.version)),
     }
     Ok(format!("{}-{}-{}", tool.name, tool.version, &hex::encode(hash.finalize())[..8]))
@@ -49,7 +51,7 @@ pub fn install(tool: &Tool, dir: &Path) -> Result<()> {
             process::output(&mut go).map(drop)
         }
         Source::Module { dir: module, packages, linker, program } => build(module, packages, linker, program, dir),
-        Source::Files { module, dir: inside } => files(&format!("{module}@{}", tool.version), inside, dir),
+        Source::Files { module, paths } => files(&format!("{module}@{}", tool.version), paths, dir),
         Source::Npm(package) => {
             let mut npm = Command::new("npm");
             npm.args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(dir);
@@ -83,7 +85,7 @@ fn build(module: &str, packages: &[&str], linker: &str, program: &str, dir: &Pat
     process::output(go.args(packages)).map(drop)
 }
 
-fn files(module: &str, inside: &str, dir: &Path) -> Result<()> {
+fn files(module: &str, paths: &[&str], dir: &Path) -> Result<()> {
     let mut go = Command::new("go");
     // Outside any module, so that none of ours is asked.
     go.args(["mod", "download", "-json", module]).current_dir(dir).env("GOFLAGS", "").env("GOWORK", "off");
@@ -91,9 +93,13 @@ fn files(module: &str, inside: &str, dir: &Path) -> Result<()> {
     let source = answer["Dir"].as_str().context("go mod download names no folder")?;
     let target = dir.join("files");
     fs::create_dir_all(&target)?;
-    for entry in fs::read_dir(Path::new(source).join(inside))?.flatten().filter(|entry| entry.path().is_file()) {
-        // Read and write: a copy would take over that the module's files are read-only.
-        fs::write(target.join(entry.file_name()), fs::read(entry.path())?)?;
+    let depth = |path: &PathBuf| walkdir::WalkDir::new(path).max_depth(1);
+    for entry in paths.iter().map(|path| Path::new(source).join(path)).flat_map(|path| depth(&path)) {
+        let entry = entry.with_context(|| format!("{module} has other files"))?;
+        if entry.file_type().is_file() {
+            // Read and write: a copy would take over that the module's files are read-only.
+            fs::write(target.join(entry.file_name()), fs::read(entry.path())?)?;
+        }
     }
     Ok(())
 }

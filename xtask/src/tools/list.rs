@@ -13,8 +13,8 @@ pub enum Source {
     Cargo,
     /// Commands built from a Go module of ours below `xtask/cluster`; its sources are part of the key.
     Module { dir: &'static str, packages: &'static [&'static str], linker: &'static str, program: &'static str },
-    /// A folder of files out of a published Go module.
-    Files { module: &'static str, dir: &'static str },
+    /// Files, or all files of a folder, out of a published Go module.
+    Files { module: &'static str, paths: &'static [&'static str] },
     /// Unpacked from Debian packages, without installing them; the distribution decides the version.
     Debian { packages: &'static [&'static str], file: &'static str },
     /// Comes with the base toolchain; never installed here.
@@ -66,6 +66,15 @@ const KUBERNETES: &[&str] = &[
 const KUBERNETES_VERSION: &str = "-X k8s.io/component-base/version.gitVersion=v1.34.4 \
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34";
 
+/// What becomes of fake nodes and of the pods on them.
+const STAGES: &[&str] = &[
+    "kustomize/stage/node/fast/node-initialize.yaml",
+    "kustomize/stage/node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+    "kustomize/stage/pod/fast/pod-complete.yaml",
+    "kustomize/stage/pod/fast/pod-delete.yaml",
+    "kustomize/stage/pod/fast/pod-ready.yaml",
+];
+
 /// The parts of a real Kubernetes with pods that run.
 pub static CLUSTER: &[Tool] = &[
     tool("kubernetes", "v1.34.4", module("kubernetes", KUBERNETES, KUBERNETES_VERSION, "kube-apiserver")),
@@ -73,7 +82,8 @@ pub static CLUSTER: &[Tool] = &[
     tool("pause", "1", module("pause", &["./pause", "./pki"], "", "pause")),
     tool("coredns", "v1.15.0", Source::Go("github.com/coredns/coredns")),
     tool("kwok", "v0.8.0", Source::Go("sigs.k8s.io/kwok/cmd/kwok")),
-    tool("gateway-api", "v1.6.3", Source::Files { module: "sigs.k8s.io/gateway-api", dir: "config/crd/standard" }),
+    tool("kwok-stages", "v0.8.0", Source::Files { module: "sigs.k8s.io/kwok", paths: STAGES }),
+    tool("gateway-api", "v1.6.3", Source::Files { module: "sigs.k8s.io/gateway-api", paths: &["config/crd/standard"] }),
     tool("containerd", "debian", Source::Debian { packages: NODE, file: "usr/bin/containerd" }),
 ];
 
