@@ -356,11 +356,15 @@ async fn the_script_repeats_safely_and_ends_as_asked() {
     assert!(seen[0].body == seen[1].body && seen[1].body == seen[2].body && seen[0].body.contains("requestId"));
     assert!(seen[3].target.ends_with("/v1/environments/pr-7-pay:wait"), "{}", seen[3].target);
     let degraded = || answer("DEGRADED", json!({"conditions": waiting}));
-    for (fail_on, state, ok) in
-        [("FAILED", degraded(), true), ("DEGRADED", degraded(), false), ("FAILED", answer("FAILED", json!({})), false)]
-    {
-        let (ran, _) = against(&github, vec![state], &[("fail_on", fail_on)]).await;
-        assert_eq!(ran.ok, ok, "{fail_on}: {}", ran.said);
+    let lasting = || (0..9).map(|_| degraded()).collect::<Vec<_>>();
+    for (fail_on, answers, ok, state) in [
+        ("FAILED", lasting(), true, "DEGRADED"),
+        ("DEGRADED", lasting(), false, "DEGRADED"),
+        ("DEGRADED", vec![degraded(), degraded(), answer("READY", json!({}))], true, "READY"),
+        ("FAILED", vec![answer("FAILED", json!({}))], false, "FAILED"),
+    ] {
+        let (ran, _) = against(&github, answers, &[("fail_on", fail_on)]).await;
+        assert_eq!((ran.ok, ran.output("state")), (ok, state), "{fail_on}: {}", ran.said);
         assert_eq!(ran.output("url"), "https://pr-7-pay.preview.example", "told whatever the outcome");
     }
     let moved = answer("DEPLOYING", json!({"source": {"headSha": "b".repeat(40)}, "observedGeneration": "1"}));

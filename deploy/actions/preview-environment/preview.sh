@@ -278,20 +278,27 @@ superseded() {
   neutral SUPERSEDED STALE_COMMIT "Superseded: pull request $pull_request is at $1 by now, and this run built $head_sha. The newer run goes on."
 }
 
+# Whether the environment came to rest. A loss of health does so only once it lasted: the first seconds of a rollout may look like one.
 is_over() {
   if [ "$command" = delete ]; then
     [ "$state" = DELETED ]
     return
   fi
   if [ "${observed:-0}" != "${generation:-0}" ]; then return 1; fi
+  if [ "$state" != DEGRADED ]; then degraded_at=''; fi
   case $state in
-    READY | PUBLISHED | DEGRADED | FAILED | ASLEEP | AWAITING_APPROVAL | DELETE_BLOCKED | DELETED | QUARANTINED) return 0 ;;
+    DEGRADED)
+      degraded_at=${degraded_at:-$SECONDS}
+      ((SECONDS - degraded_at >= patience))
+      ;;
+    READY | PUBLISHED | FAILED | ASLEEP | AWAITING_APPROVAL | DELETE_BLOCKED | DELETED | QUARANTINED) return 0 ;;
     *) return 1 ;;
   esac
 }
 
 await() {
-  local started=$SECONDS left told='' now condition=''
+  local started=$SECONDS left told='' now condition='' asked patience=$((wait_timeout / 20)) degraded_at=''
+  if ((patience > 60)); then patience=60; fi
   if [ "$command" = delete ]; then condition='"condition": "WAIT_CONDITION_DELETED", '; fi
   while ! is_over; do
     now="$state${reason:+ $reason}${message:+: $message}"
@@ -301,9 +308,12 @@ await() {
     if ((left <= 0)); then return 1; fi
     # Short calls: proxies cut quiet ones, and each shows what changed.
     if ((left > 50)); then left=50; fi
+    if [ "$state" = DEGRADED ] && ((left > patience)); then left=$((patience > 0 ? patience : 1)); fi
+    asked=$SECONDS
     call "/v1/$name:wait" "{${condition}\"timeout\": \"${left}s\"}" "$((left + 20))"
     if [ "$status" != 200 ]; then refused; fi
     observe
+    if ((SECONDS == asked)); then sleep 1; fi
     if [ "$command" = ensure ] && [ -n "$shown_sha" ] && [ "$shown_sha" != "$head_sha" ]; then superseded "$shown_sha"; fi
   done
 }

@@ -128,7 +128,7 @@ impl Terms {
     }
 
     /// What the entry gives to a job.
-    pub fn given<'a>(&'a self, job_is_of_pull_request: bool) -> impl Iterator<Item = &'a str> {
+    pub fn given(&self, job_is_of_pull_request: bool) -> impl Iterator<Item = &str> {
         let all = self.permissions.iter().map(String::as_str);
         all.filter(move |p| !job_is_of_pull_request || PULL_REQUEST_PERMISSIONS.contains(p))
     }
