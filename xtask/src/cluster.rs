@@ -112,14 +112,17 @@ struct Directory {
 impl Directory {
     fn path(&self) -> Result<PathBuf> {
         let dir = self.dir.clone().unwrap_or_else(|| tools::user_cache().join("cluster"));
-        let dir = std::path::absolute(&dir)?;
-        let text = dir.to_str().context("the cluster's directory is not UTF-8")?;
-        // Unix sockets live in it, and etcd's and nftables' files name it unquoted.
-        if text.len() > 70 || text.contains(['"', ' ', '\\', '\n']) {
-            bail!("{text} cannot be the cluster's directory: choose one of at most 70 plain characters");
-        }
-        Ok(dir)
+        plain(std::path::absolute(&dir)?)
     }
+}
+
+/// The directory, if sockets may live in it and every part's configuration may name it as it is.
+fn plain(dir: PathBuf) -> Result<PathBuf> {
+    let text = dir.to_str().context("the cluster's directory is not UTF-8")?;
+    if text.len() > 70 || text.contains(['"', ' ', '\\', '\n', ':']) {
+        bail!("{text} cannot be the cluster's directory: choose one of at most 70 plain characters");
+    }
+    Ok(dir)
 }
 
 /// Runs the verb.
@@ -226,7 +229,7 @@ fn down(dir: &Path) -> Result<()> {
         return Ok(());
     }
     eprintln!("cluster: stopping …");
-    let programs = tools::ensure(&tools::cluster()).ok().and_then(|installed| Programs::of(&installed).ok());
+    let programs = Programs::of(&tools::present(&tools::cluster())).ok();
     stop::stop(dir, programs.as_ref(), machine)?;
     place.leave(dir);
     match stop::leftovers(dir, programs.as_ref()) {

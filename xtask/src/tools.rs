@@ -110,9 +110,22 @@ pub fn ensure(names: &[&str]) -> Result<Installed> {
     let lock = File::create(root.join("lock"))?;
     lock.lock().context("cannot lock the cache of tools")?;
     sweep(&root);
+    Ok(gather(names, |tool| place(tool, &root)))
+}
+
+/// What of the named programs is there; installs nothing and waits for nobody.
+pub fn present(names: &[&str]) -> Installed {
+    let root = cache();
+    gather(names, |tool| {
+        let program = program(tool, &root.join(install::key(tool)?));
+        if is_there(tool, &program) { Ok(program) } else { bail!("it is not installed") }
+    })
+}
+
+fn gather(names: &[&str], place: impl Fn(&Tool) -> Result<PathBuf>) -> Installed {
     let mut installed = Installed::default();
     for tool in every().filter(|tool| names.contains(&tool.name)) {
-        match place(tool, &root) {
+        match place(tool) {
             Ok(program) => {
                 if !matches!(tool.source, Source::Base | Source::Files { .. })
                     && let Some(dir) = program.parent()
@@ -124,7 +137,7 @@ pub fn ensure(names: &[&str]) -> Result<Installed> {
             Err(error) => installed.missing.push((tool.name, format!("{error:#}"))),
         }
     }
-    Ok(installed)
+    installed
 }
 
 /// Removes what an interrupted install left; whoever holds the lock is alone.

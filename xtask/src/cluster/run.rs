@@ -80,7 +80,8 @@ impl ForTests {
 impl Running {
     fn start(installed: &tools::Installed) -> Result<Self> {
         let programs = Programs::of(installed)?;
-        let dir = tempfile::Builder::new().prefix("slipway-cluster-").tempdir()?.keep();
+        let dir = tempfile::Builder::new().prefix("slipway-cluster-").tempdir()?;
+        let dir = super::plain(dir.path().to_path_buf()).map(|_| dir.keep())?;
         // The guard first: whatever happens to this process from here on, it stops what runs.
         let mut guard = guard(&dir)?;
         match super::up(&dir, &programs).and_then(|()| super::running(&dir)) {
