@@ -150,11 +150,11 @@ fn build(options: &Options, installed: &tools::Installed) -> Result<()> {
     if proto::PROGRAMS.iter().all(|name| has(installed, name)) {
         proto::render(installed, &proto::clients_dir())?;
     }
-    process::run(cargo_test(options).arg("--no-run"))
+    process::run(&mut cargo_test(options, &["--no-run"]))
 }
 
 fn tests(options: &Options, used: &Used) -> Result<()> {
-    let mut tests = cargo_test(options);
+    let mut tests = cargo_test(options, &[]);
     tests.env("PATH", used.installed.path()?).env("SLIPWAY_TEST_CLIENTS", proto::clients_dir());
     if let Some(server) = &used.server {
         tests.env("SLIPWAY_TEST_POSTGRES", server.dsn());
@@ -175,9 +175,9 @@ fn cargo() -> Command {
     command
 }
 
-fn cargo_test(options: &Options) -> Command {
+fn cargo_test(options: &Options, first: &[&str]) -> Command {
     let mut tests = cargo();
-    tests.args(["test", "--locked"]);
+    tests.args(["test", "--locked"]).args(first);
     match options.cargo.is_empty() {
         true => tests.arg("--workspace"),
         // A second `--` parts what is cargo's from what is the tests' own.
