@@ -11,6 +11,7 @@ use slipway_proto::catalog::v1::entity_service_client::EntityServiceClient;
 use slipway_proto::catalog::v1::location_service_client::LocationServiceClient;
 use slipway_proto::environment::v1::environment_service_client::EnvironmentServiceClient;
 use slipway_proto::environment::v1::preview_service_client::PreviewServiceClient;
+use slipway_proto::environment::v1::scm_connection_service_client::ScmConnectionServiceClient;
 use slipway_proto::metrics::v1::dora_service_client::DoraServiceClient;
 use slipway_proto::metrics::v1::fact_service_client::FactServiceClient;
 use slipway_proto::metrics::v1::pipeline_service_client::PipelineServiceClient;
@@ -45,6 +46,7 @@ clients! {
     locations: LocationServiceClient;
     environments: EnvironmentServiceClient;
     previews: PreviewServiceClient;
+    scm_connections: ScmConnectionServiceClient;
     dora: DoraServiceClient;
     facts: FactServiceClient;
     pipelines: PipelineServiceClient;

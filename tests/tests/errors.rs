@@ -10,6 +10,7 @@ use slipway_kit::error::Reason;
 fn declared() -> Vec<(&'static str, &'static [&'static Reason])> {
     vec![
         ("every service", slipway_kit::error::REASONS),
+        ("source providers", slipway_kit::scm::REASONS),
         ("gateway", slipway_gateway::error::REASONS),
         ("catalog", slipway_catalog::error::REASONS),
         ("environment", slipway_environment::error::REASONS),

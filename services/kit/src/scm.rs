@@ -77,6 +77,7 @@ pub struct ScmConfig {
     pub kind: Kind,
     /// `local`: directory that holds the repositories as `<owner>/<name>.git`; `github`: directory of its mirrors, which may be
     /// removed at any time. Made if missing.
+    #[serde(default)]
     pub root: PathBuf,
     /// Absolute path of git; found on PATH if left out.
     #[serde(default)]

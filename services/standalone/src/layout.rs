@@ -81,9 +81,14 @@ impl Layout {
         self.root.join("files")
     }
 
-    /// Root of the kubeconfig files that clusters are reached with.
+    /// Root of files that hold credentials: kubeconfig files of clusters, keys and tokens of SCM connections.
     pub fn credentials(&self) -> PathBuf {
         self.root.join("credentials")
+    }
+
+    /// Mirrors of a source provider's repositories; may be removed while the platform is down.
+    pub fn mirrors(&self, connection: &str) -> PathBuf {
+        self.root.join("mirrors").join(connection)
     }
 
     /// A key file.

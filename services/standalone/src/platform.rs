@@ -138,11 +138,21 @@ impl Parts {
 
     fn scm(&self) -> BTreeMap<String, ScmConfig> {
         let config = ScmConfig { poll_interval_seconds: POLL_INTERVAL_SECONDS, ..ScmConfig::local(self.layout.scm()) };
-        BTreeMap::from([(SCM.to_owned(), config)])
+        let mut all = BTreeMap::from([(SCM.to_owned(), config)]);
+        for (id, configured) in &self.options.settings.scm {
+            let mut configured = configured.clone();
+            if configured.root.as_os_str().is_empty() {
+                configured.root = self.layout.mirrors(id);
+            }
+            all.insert(id.clone(), configured);
+        }
+        all
     }
 
     async fn gateway(&self, address: SocketAddr) -> Result<slipway_gateway::config::Config> {
         let webhook = slipway_gateway::config::Webhook { secret_files: vec![self.layout.webhook_secret_file()?] };
+        let mut webhooks = self.options.settings.webhooks.clone();
+        webhooks.insert(SCM.to_owned(), webhook);
         let config = slipway_gateway::config::Config {
             database: self.databases.of("gateway").await?,
             listen: address,
@@ -150,7 +160,7 @@ impl Parts {
             token_key_file: self.layout.key("tokens"),
             issuers: self.options.settings.issuers.clone(),
             issuer_hosts: self.options.settings.issuer_hosts.clone(),
-            webhooks: BTreeMap::from([(SCM.to_owned(), webhook)]),
+            webhooks,
             limits: self.options.limits.clone(),
         };
         Ok(config)
@@ -178,6 +188,11 @@ impl Parts {
             self.scm(),
             self.layout.gitops(),
         );
+        environment.credentials_dir = Some(self.layout.credentials());
+        environment.mirrors_root = Some(self.layout.mirrors("stored"));
+        if let Some(hosts) = &self.options.settings.scm_hosts {
+            environment.scm_hosts.clone_from(hosts);
+        }
         environment.helm = self.options.helm.clone();
         environment.credentials_root = Some(self.layout.credentials());
         environment.preview_domain = self.options.preview_domain.clone();

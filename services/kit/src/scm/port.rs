@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    error::{Error, Result},
+    error::{Error, Result, Violations},
     git::{self, Sha},
 };
 
@@ -24,6 +24,9 @@ impl Scm {
 
     /// As [`Scm::open`], with the clock that stamps pull requests.
     pub async fn open_with(id: &str, config: &ScmConfig, clock: Clock) -> Result<Self> {
+        let mut v = Violations::new();
+        v.check(!config.root.as_os_str().is_empty(), format!("scm.{id}.root"), "must be a directory");
+        v.finish()?;
         let adapter = match config.kind {
             Kind::Local => Adapter::Local(Local::open(config, clock).await?),
             Kind::Github => Adapter::Github(Box::new(Github::open(config).await?)),

@@ -15,12 +15,14 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Permission of an App, the right needed, whether all of the platform needs it, and what for.
-const NEEDED: [(&str, &str, bool, &str); 5] = [
+const NEEDED: [(&str, &str, bool, &str); 7] = [
     ("metadata", "read", true, "to see repositories"),
     ("contents", "read", true, "to read configuration and charts"),
     ("pull_requests", "write", true, "to read pull requests and to comment on them"),
     ("deployments", "write", true, "to show where a preview answers"),
     ("administration", "write", false, "to make repositories from golden paths"),
+    ("contents", "write", false, "to push the first commit of such a repository"),
+    ("workflows", "write", false, "to push it with workflows in it"),
 ];
 
 impl Github {
