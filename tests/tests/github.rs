@@ -8,9 +8,9 @@ use slipway_kit::{
 };
 use slipway_proto::catalog::v1 as catalog;
 use slipway_proto::environment::v1 as environment;
-use slipway_test_github::{Fault, Github, TOKEN};
+use slipway_test_github::{Github, TOKEN};
 use slipway_tests::calls::reason;
-use slipway_tests::main_job::eventually;
+use slipway_tests::main_job::{Job, eventually};
 use slipway_tests::platform::{Engine, Platform};
 
 const NAME: &str = "acme/payments";
@@ -70,6 +70,8 @@ async fn a_pull_request_at_github_gets_its_preview_and_its_comment() {
     );
     std::fs::write(&config, text).unwrap();
     let platform = Platform::start_with(Engine::Sqlite, &["--config", config.to_str().unwrap()]).unwrap();
+    // The organisation, for its groups.
+    Job::begin(&platform.handle(), "payments").await.unwrap();
     let calls = platform.calls(&platform.token).unwrap();
     let location = catalog::Location {
         r#type: catalog::LocationType::Git.into(),
@@ -84,13 +86,9 @@ async fn a_pull_request_at_github_gets_its_preview_and_its_comment() {
     let comments = || async { Ok(server.comments(1)) };
     let told = eventually("the comment", comments, |all| all.iter().any(|(_, text)| text.contains("PENDING"))).await;
     assert_eq!(told.unwrap().len(), 1, "{}", platform.log());
-    // While the provider is in maintenance nothing ends.
-    server.fail("*", Fault::Html);
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    let get = || environment::GetEnvironmentRequest { name: "environments/pr-1-payments".to_owned() };
-    let env = calls.environments().get_environment(get()).await.unwrap().into_inner();
+    let get = environment::GetEnvironmentRequest { name: "environments/pr-1-payments".to_owned() };
+    let env = calls.environments().get_environment(get).await.unwrap().into_inner();
     assert_eq!(env.state(), environment::EnvironmentState::Pending);
-    server.heal();
     let close = ClosePullRequest { number: 1, merge: false, author: author() };
     server.scm().close_pull_request(NAME, &close).await.unwrap();
     eventually("its end", comments, |all| all.iter().any(|(_, text)| text.contains("Is gone."))).await.unwrap();
