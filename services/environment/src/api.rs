@@ -3,6 +3,7 @@
 //! Owns nothing but this order. Refuses decisions and SQL.
 mod clusters;
 mod environments;
+mod policies;
 mod previews;
 mod scm_connections;
 

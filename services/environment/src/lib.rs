@@ -28,7 +28,8 @@ use slipway_kit::{
 };
 use slipway_proto::environment::v1::{
     cluster_service_server::ClusterServiceServer, environment_service_server::EnvironmentServiceServer,
-    preview_service_server::PreviewServiceServer, scm_connection_service_server::ScmConnectionServiceServer,
+    manifest_policy_service_server::ManifestPolicyServiceServer, preview_service_server::PreviewServiceServer,
+    scm_connection_service_server::ScmConnectionServiceServer,
 };
 
 use crate::{
@@ -106,7 +107,8 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
         .add(EnvironmentServiceServer::new(api.clone()))
         .add(ClusterServiceServer::new(api.clone()))
         .add(PreviewServiceServer::new(api.clone()))
-        .add(ScmConnectionServiceServer::new(api))
+        .add(ScmConnectionServiceServer::new(api.clone()))
+        .add(ManifestPolicyServiceServer::new(api))
         .task("clusters", move |shutdown| clusters.keep_clusters(shutdown))
         .task("work", move |shutdown| work.run(shutdown))
         .task("wake", move |shutdown| async move { first.keep_awake(shutdown).await })

@@ -16,7 +16,7 @@ use slipway_kit::{
 };
 
 use crate::{
-    app::App,
+    app::{App, For},
     error::SUPERSEDED,
     model::{
         condition::{Aspect, Verdict},
@@ -291,14 +291,8 @@ impl Reconciler {
             Ok(docs) => docs,
             Err(fault) => return Ok(Err((Aspect::Rendered, fault))),
         };
-        let rules = policy::Rules {
-            namespace: &env.namespace,
-            tier: env.tier,
-            host: &host,
-            fork: env.spec.source.fork,
-            registries: &platform.registries,
-        };
-        let violations = policy::check(&docs, &rules);
+        let of = For { namespace: env.namespace.clone(), host: host.clone(), fork: env.spec.source.fork };
+        let violations = self.0.violations(env.tier, &docs, &of).await?;
         if !violations.is_empty() {
             let fault = Fault { reason: "POLICY_VIOLATION", message: policy::message(&violations) };
             return Ok(Err((Aspect::PolicyPassed, fault)));

@@ -4,6 +4,7 @@
 mod clusters;
 mod deletions;
 mod environments;
+mod policies;
 mod receipts;
 mod scm_connections;
 

@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod environment;
 pub mod event;
+pub mod policy;
 pub mod receipt;
 pub mod scm_connection;
 

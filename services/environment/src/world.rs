@@ -13,6 +13,7 @@ pub mod helm;
 pub mod kubernetes;
 mod kubernetes_watch;
 pub mod outputs;
+pub mod rego;
 pub mod secrets;
 pub mod sources;
 

@@ -12,7 +12,7 @@ use slipway_environment::{
         guardrails,
         layout::{self, Address, Routes},
         manifest,
-        policy::{self, Rules},
+        policy::{self, Rules, catalog::Policy},
         values::{Forced, overlay},
     },
     world::{Job, Renderer, helm::Helm},
@@ -105,7 +105,14 @@ async fn the_golden_path_passes_the_policy_and_gets_its_host_and_secrets() {
     };
     let helm = Helm::open(tool, BTreeMap::from([("local".to_owned(), scm)])).await.unwrap();
     let docs = helm.render(&job).await.unwrap().unwrap();
-    let rules = Rules { namespace: &env.namespace, tier: env.tier, host: &host, fork: false, registries: &[] };
+    let rules = Rules {
+        namespace: &env.namespace,
+        tier: env.tier,
+        host: &host,
+        fork: false,
+        registries: &[],
+        policy: &Policy::default(),
+    };
     assert_eq!(policy::message(&policy::check(&docs, &rules)), "");
     let address = Address { host: &host, gateway: &platform.gateway, routes: Routes::Gateway };
     let docs = layout::complete(&env, &platform.profile(env.tier), &address, docs);

@@ -18,11 +18,25 @@ pub type Doc = Value;
 /// # Errors
 /// What does not parse, in one line.
 pub fn parse(text: &str) -> Result<Vec<Doc>, String> {
+    read(text, false)
+}
+
+/// Reads documents that a caller wrote, within bounds on nesting, anchors and nodes.
+///
+/// # Errors
+/// What does not parse, in one line.
+pub fn parse_foreign(text: &str) -> Result<Vec<Doc>, String> {
+    read(text, true)
+}
+
+fn read(text: &str, is_bounded: bool) -> Result<Vec<Doc>, String> {
     let mut options = serde_saphyr::Options::default();
     // What Kubernetes reads: `0644` is octal, as in Go.
     options.legacy_octal_numbers = true;
     options.with_snippet = false;
-    options.budget = None;
+    if !is_bounded {
+        options.budget = None;
+    }
     let all: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|e| e.to_string().lines().take(3).collect::<Vec<_>>().join(" "))?;
     let mut docs = Vec::new();

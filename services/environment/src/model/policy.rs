@@ -1,13 +1,19 @@
 //! Manifest policy: what rendered documents may hold (ENV-63, SAFE-61).
 //!
-//! Owns the built-in rules for the target `git` and the order of checks. Refuses to stop at the first fault: every violation is
+//! Owns the built-in rules and the order of checks; [`catalog`] names them, and the platform team's own rules come from outside. Refuses to stop at the first fault: every violation is
 //! told with its document and path, before anything is written anywhere.
 mod access;
+pub mod catalog;
 mod network;
 mod pod;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::catalog::{
+    DOCUMENT_SHAPE, GATEWAY_SNIPPETS, GUARD_RAILS, HOOKS, KNOWN_KINDS, OWN_NAMESPACE, OWNERSHIP, Policy, Rule,
+    SECRET_STORES, SECRET_VALUES,
+};
 use super::{
     guardrails::{LABEL_PREFIX, OURS},
     manifest::{self, Doc},
@@ -30,11 +36,15 @@ pub struct Rules<'a> {
     pub fork: bool,
     /// Registries or parts of them that images may come from; any if empty.
     pub registries: &'a [String],
+    /// What the platform team decided for the tier.
+    pub policy: &'a Policy,
 }
 
 /// One broken rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
+    /// Id of the rule.
+    pub id: String,
     /// `Kind/name` of the document, with its place.
     pub document: String,
     /// Path inside the document.
@@ -49,19 +59,25 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// Namespaced kinds that are known, by API group and kind.
-const KNOWN: &[(&str, &[&str])] = &[
-    ("", &["ConfigMap", "PersistentVolumeClaim", "Pod", "ReplicationController", "Service", "ServiceAccount"]),
-    ("apps", &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
-    ("autoscaling", &["HorizontalPodAutoscaler"]),
-    ("batch", &["CronJob", "Job"]),
-    ("gateway.networking.k8s.io", &["GRPCRoute", "HTTPRoute"]),
-    ("keda.sh", &["ScaledObject"]),
-    ("monitoring.coreos.com", &["PodMonitor", "PrometheusRule", "ServiceMonitor"]),
-    ("networking.k8s.io", &["Ingress", "NetworkPolicy"]),
-    ("policy", &["PodDisruptionBudget"]),
-    ("rbac.authorization.k8s.io", &["Role", "RoleBinding"]),
+/// Namespaced kinds that are known, by API group, with the versions that may be asked for.
+const KNOWN: &[(&str, &[&str], &[&str])] = &[
+    ("", &["v1"], &["ConfigMap", "PersistentVolumeClaim", "Pod", "ReplicationController", "Service", "ServiceAccount"]),
+    ("apps", &["v1"], &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
+    ("autoscaling", &["v1", "v2"], &["HorizontalPodAutoscaler"]),
+    ("batch", &["v1"], &["CronJob", "Job"]),
+    ("gateway.networking.k8s.io", &["v1", "v1beta1"], &["GRPCRoute", "HTTPRoute"]),
+    ("keda.sh", &["v1alpha1"], &["ScaledObject"]),
+    ("monitoring.coreos.com", &["v1"], &["PodMonitor", "PrometheusRule", "ServiceMonitor"]),
+    ("networking.k8s.io", &["v1"], &["Ingress", "NetworkPolicy"]),
+    ("policy", &["v1"], &["PodDisruptionBudget"]),
+    ("rbac.authorization.k8s.io", &["v1"], &["Role", "RoleBinding"]),
 ];
+
+/// Kinds that guard a namespace.
+const GUARDS: [&str; 2] = ["LimitRange", "ResourceQuota"];
+
+/// Kinds that reach stores of secrets beyond the service.
+const STORES: [&str; 4] = ["ExternalSecret", "PushSecret", "SecretStore", "TriggerAuthentication"];
 
 /// Kinds of the whole cluster that charts are known to bring.
 const CLUSTER: &[&str] = &[
@@ -89,20 +105,21 @@ pub fn check(docs: &[Doc], rules: &Rules<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     if docs.len() > manifest::DOCUMENTS_MAX {
         let rule = format!("{} documents; at most {} are allowed", docs.len(), manifest::DOCUMENTS_MAX);
-        return vec![Violation { document: "all".to_owned(), path: "/".to_owned(), rule }];
+        let id = DOCUMENT_SHAPE.id.to_owned();
+        return vec![Violation { id, document: "all".to_owned(), path: "/".to_owned(), rule }];
     }
     let mut seen = std::collections::BTreeSet::new();
     for (at, doc) in docs.iter().enumerate() {
         let document = format!("{} (document {})", manifest::title(doc), at + 1);
-        let mut faults = Faults { document, found: &mut found };
+        let mut faults = Faults { document, policy: rules.policy, found: &mut found };
         if !doc.is_object() {
-            faults.add("/", "a document must be a map");
+            faults.add(&DOCUMENT_SHAPE, "/", "a document must be a map");
             continue;
         }
         if !seen.insert((group(doc).to_owned(), manifest::title(doc))) {
-            faults.add("/metadata/name", "stands twice");
+            faults.add(&DOCUMENT_SHAPE, "/metadata/name", "stands twice");
         }
-        kind(doc, &mut faults);
+        kind(doc, rules, &mut faults);
         metadata(doc, rules, &mut faults);
         pod::check(doc, rules, &mut faults);
         network::check(doc, rules, &mut faults);
@@ -121,17 +138,21 @@ pub fn message(violations: &[Violation]) -> String {
 
 struct Faults<'a> {
     document: String,
+    policy: &'a Policy,
     found: &'a mut Vec<Violation>,
 }
 
 impl Faults<'_> {
-    fn add(&mut self, path: impl Into<String>, rule: impl Into<String>) {
-        self.found.push(Violation { document: self.document.clone(), path: path.into(), rule: rule.into() });
+    fn add(&mut self, of: &Rule, path: impl Into<String>, rule: impl Into<String>) {
+        if self.policy.holds(of) {
+            let (id, document) = (of.id.to_owned(), self.document.clone());
+            self.found.push(Violation { id, document, path: path.into(), rule: rule.into() });
+        }
     }
 
-    fn check(&mut self, holds: bool, path: impl Into<String>, rule: impl Into<String>) {
+    fn check(&mut self, of: &Rule, holds: bool, path: impl Into<String>, rule: impl Into<String>) {
         if !holds {
-            self.add(path, rule);
+            self.add(of, path, rule);
         }
     }
 }
@@ -141,30 +162,28 @@ fn group(doc: &Doc) -> &str {
     manifest::text(doc, "/apiVersion").rsplit_once('/').map_or("", |(group, _)| group)
 }
 
-fn kind(doc: &Doc, faults: &mut Faults<'_>) {
-    let (group, kind) = (group(doc), manifest::kind(doc));
-    let known = KNOWN.iter().any(|(g, kinds)| *g == group && kinds.contains(&kind));
-    if known {
-        if kind == "ServiceAccount" && manifest::name(doc) == "default" {
-            faults.add("/metadata/name", "the ServiceAccount `default` belongs to the platform");
-        }
+fn kind(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
+    let (group, kind, api) = (group(doc), manifest::kind(doc), manifest::text(doc, "/apiVersion"));
+    let version = api.rsplit('/').next().unwrap_or_default();
+    if let Some((_, versions, _)) = KNOWN.iter().find(|(g, _, kinds)| *g == group && kinds.contains(&kind)) {
+        let rule = format!("{version:?} is not served here; use {}", versions.join(" or "));
+        faults.check(&KNOWN_KINDS, versions.contains(&version), "/apiVersion", rule);
+        let default = kind == "ServiceAccount" && manifest::name(doc) == "default";
+        let rule = "the ServiceAccount `default` belongs to the platform";
+        faults.check(&GUARD_RAILS, !default, "/metadata/name", rule);
     } else if CLUSTER.contains(&kind) {
-        faults.add(
-            "/kind",
-            format!("{kind} is a kind of the whole cluster; only kinds of the own namespace are allowed"),
-        );
-    } else if matches!(kind, "LimitRange" | "ResourceQuota") {
-        faults.add("/kind", format!("{kind} is a guard rail that the platform sets"));
-    } else if matches!(kind, "ExternalSecret" | "SecretStore" | "TriggerAuthentication") {
-        faults.add(
-            "/kind",
-            format!("{kind} reaches stores beyond the service; bind the secret and name it by reference"),
-        );
+        let rule = format!("{kind} is a kind of the whole cluster; only kinds of the own namespace are allowed");
+        faults.add(&KNOWN_KINDS, "/kind", rule);
+    } else if GUARDS.contains(&kind) {
+        faults.add(&GUARD_RAILS, "/kind", format!("{kind} is a guard rail that the platform sets"));
+    } else if STORES.contains(&kind) {
+        let rule = format!("{kind} reaches stores beyond the service; bind the secret and name it by reference");
+        faults.add(&SECRET_STORES, "/kind", rule);
     } else if kind == "Secret" {
-        faults.add("/kind", "Secret values never stand in manifests; bind the secret and name it by reference");
-    } else {
-        let api = manifest::text(doc, "/apiVersion");
-        faults.add("/kind", format!("{kind:?} of {api:?} is no known kind of a namespace"));
+        let rule = "Secret values never stand in manifests; bind the secret and name it by reference";
+        faults.add(&SECRET_VALUES, "/kind", rule);
+    } else if !rules.policy.kinds.contains(&format!("{group}/{kind}")) {
+        faults.add(&KNOWN_KINDS, "/kind", format!("{kind:?} of {api:?} is no known kind of a namespace"));
     }
 }
 
@@ -172,21 +191,23 @@ fn metadata(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
     let name = manifest::name(doc);
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     let fits = !name.is_empty() && name.len() <= 253 && name.chars().all(plain) && !name.starts_with(['-', '.']);
-    faults.check(fits, "/metadata/name", "must be a name of lower case letters, digits, dots and dashes");
-    faults.check(
-        !name.starts_with(OURS),
-        "/metadata/name",
-        format!("names that begin with {OURS} belong to the platform"),
-    );
+    let rule = "must be a name of lower case letters, digits, dots and dashes";
+    faults.check(&DOCUMENT_SHAPE, fits, "/metadata/name", rule);
+    let rule = format!("names that begin with {OURS} belong to the platform");
+    faults.check(&GUARD_RAILS, !name.starts_with(OURS), "/metadata/name", rule);
     let namespace = manifest::text(doc, "/metadata/namespace");
     let own = namespace.is_empty() || namespace == rules.namespace;
-    faults.check(own, "/metadata/namespace", format!("must be left out or {}", rules.namespace));
+    let rule = format!("must be left out or {}", rules.namespace);
+    faults.check(&OWN_NAMESPACE, own, "/metadata/namespace", rule);
     for field in ["ownerReferences", "finalizers"] {
         let empty = doc.pointer(&format!("/metadata/{field}")).is_none_or(is_empty);
-        faults.check(empty, format!("/metadata/{field}"), "must be left out");
+        faults.check(&OWNERSHIP, empty, format!("/metadata/{field}"), "must be left out");
     }
     for path in METADATA {
         keys(doc, path, faults);
+    }
+    for (at, _) in items(doc, "/spec/volumeClaimTemplates") {
+        keys(doc, &format!("/spec/volumeClaimTemplates/{at}/metadata"), faults);
     }
 }
 
@@ -198,11 +219,21 @@ fn keys(doc: &Doc, path: &str, faults: &mut Faults<'_>) {
     for field in ["labels", "annotations"] {
         for (key, _) in entries(doc.pointer(&format!("{path}/{field}"))) {
             let at = format!("{path}/{field}/{key}");
-            faults.check(!key.starts_with(LABEL_PREFIX), &at, format!("{LABEL_PREFIX} belongs to the platform"));
+            faults.check(
+                &GUARD_RAILS,
+                !key.starts_with(LABEL_PREFIX),
+                &at,
+                format!("{LABEL_PREFIX} belongs to the platform"),
+            );
             let hook = field == "annotations" && key == "helm.sh/hook";
-            faults.check(!hook, &at, "HOOK_NOT_SUPPORTED: hooks do not run with the target git");
+            faults.check(&HOOKS, !hook, &at, "HOOK_NOT_SUPPORTED: hooks do not run");
             let snippet = field == "annotations" && key.ends_with("-snippet");
-            faults.check(!snippet, &at, "configuration of the shared gateway is not written by charts");
+            faults.check(
+                &GATEWAY_SNIPPETS,
+                !snippet,
+                &at,
+                "configuration of the shared gateway is not written by charts",
+            );
         }
     }
 }

@@ -116,6 +116,7 @@ const NOUNS: &[(&str, Group, Changes)] = &[
     ("flags", Reading, In(Staging)),
     ("incidents", Reading, In(Development)),
     ("locations", Reading, In(Development)),
+    ("manifest_policies", Reading, In(PlatformSettings)),
     ("metrics", Reading, In(Development)),
     ("overviews", Reading, In(Development)),
     ("pipelineRuns", Reading, In(Development)),

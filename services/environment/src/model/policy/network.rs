@@ -4,7 +4,11 @@
 //! than the platform's own.
 use serde_json::Value;
 
-use super::{Faults, Rules, is_empty, items};
+use super::{
+    Faults, Rules,
+    catalog::{FORKS, NETWORK_OPENINGS, OWN_NAMESPACE, RESERVED_HOSTS, SERVICE_EXPOSURE},
+    is_empty, items,
+};
 use crate::model::{
     manifest::{self, Doc},
     tier::Tier,
@@ -28,20 +32,25 @@ fn service(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
         "ExternalName" => true,
         _ => false,
     };
-    faults.check(!outside, "/spec/type", format!("{kind} is not allowed here; use ClusterIP and a route"));
+    faults.check(
+        &SERVICE_EXPOSURE,
+        !outside,
+        "/spec/type",
+        format!("{kind} is not allowed here; use ClusterIP and a route"),
+    );
     let ips = doc.pointer("/spec/externalIPs").is_none_or(is_empty);
-    faults.check(ips, "/spec/externalIPs", "is not allowed");
+    faults.check(&SERVICE_EXPOSURE, ips, "/spec/externalIPs", "is not allowed");
 }
 
 fn host(path: &str, host: &str, rules: &Rules<'_>, faults: &mut Faults<'_>) {
     let rule = format!("HOST_NOT_RESERVED: {host:?} is not reserved for this environment; use {}", rules.host);
-    faults.check(host == rules.host, path, rule);
+    faults.check(&RESERVED_HOSTS, host == rules.host, path, rule);
 }
 
 fn route(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
     let named = doc.pointer("/spec/hostnames").is_some_and(|names| !is_empty(names));
     let rule = format!("must name {}; a route without a host name takes every host of the gateway", rules.host);
-    faults.check(named, "/spec/hostnames", rule);
+    faults.check(&RESERVED_HOSTS, named, "/spec/hostnames", rule);
     for (at, name) in items(doc, "/spec/hostnames") {
         host(&format!("/spec/hostnames/{at}"), name.as_str().unwrap_or_default(), rules, faults);
     }
@@ -57,7 +66,7 @@ fn own_namespace(value: &Value, path: &str, rules: &Rules<'_>, faults: &mut Faul
             for (key, value) in map {
                 let path = format!("{path}/{key}");
                 let foreign = key == "namespace" && value.as_str().is_some_and(|name| name != rules.namespace);
-                faults.check(!foreign, &path, "must be the own namespace");
+                faults.check(&OWN_NAMESPACE, !foreign, &path, "must be the own namespace");
                 own_namespace(value, &path, rules, faults);
             }
         }
@@ -73,15 +82,20 @@ fn own_namespace(value: &Value, path: &str, rules: &Rules<'_>, faults: &mut Faul
 /// Metrics are read in the own namespace alone.
 fn monitor(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
     let any = doc.pointer("/spec/namespaceSelector/any") == Some(&Value::Bool(true));
-    faults.check(!any, "/spec/namespaceSelector/any", "must be the own namespace");
+    faults.check(&OWN_NAMESPACE, !any, "/spec/namespaceSelector/any", "must be the own namespace");
     for (at, name) in items(doc, "/spec/namespaceSelector/matchNames") {
         let path = format!("/spec/namespaceSelector/matchNames/{at}");
-        faults.check(name.as_str() == Some(rules.namespace), path, "must be the own namespace");
+        faults.check(&OWN_NAMESPACE, name.as_str() == Some(rules.namespace), path, "must be the own namespace");
     }
 }
 
 fn ingress(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
-    faults.check(doc.pointer("/spec/defaultBackend").is_none(), "/spec/defaultBackend", "would take every host");
+    faults.check(
+        &RESERVED_HOSTS,
+        doc.pointer("/spec/defaultBackend").is_none(),
+        "/spec/defaultBackend",
+        "would take every host",
+    );
     for (at, rule) in items(doc, "/spec/rules") {
         host(
             &format!("/spec/rules/{at}/host"),
@@ -99,22 +113,23 @@ fn ingress(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
 
 /// Policies add up, so that one of the chart may open what ours close: it must name whom it lets in or reaches.
 fn network_policy(doc: &Doc, rules: &Rules<'_>, faults: &mut Faults<'_>) {
-    faults.check(!rules.fork, "/kind", "a fork brings no network policies");
+    faults.check(&FORKS, !rules.fork, "/kind", "a fork brings no network policies");
     for (list, peers) in [("ingress", "from"), ("egress", "to")] {
         for (at, rule) in items(doc, &format!("/spec/{list}")) {
             let path = format!("/spec/{list}/{at}/{peers}");
             let all = rule.get(peers).is_none_or(is_empty);
-            faults.check(!all, &path, "must name its peers; an empty list means everybody");
+            faults.check(&NETWORK_OPENINGS, !all, &path, "must name its peers; an empty list means everybody");
             for (peer, entry) in items(rule, &format!("/{peers}")) {
                 let path = format!("{path}/{peer}");
                 faults.check(
+                    &NETWORK_OPENINGS,
                     entry.get("ipBlock").is_none(),
                     format!("{path}/ipBlock"),
                     "addresses are opened by the profile only",
                 );
                 let open = entry.get("namespaceSelector").is_some_and(|selector| !names_some(selector));
                 let rule = "must name namespaces by matchLabels or the operator In; anything else means nearly every namespace";
-                faults.check(!open, format!("{path}/namespaceSelector"), rule);
+                faults.check(&NETWORK_OPENINGS, !open, format!("{path}/namespaceSelector"), rule);
             }
         }
     }

@@ -3,6 +3,9 @@ use super::*;
 
 const DIGEST: &str = "@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
+static OPEN: Policy =
+    Policy { disabled: std::collections::BTreeSet::new(), kinds: std::collections::BTreeSet::new(), rego: Vec::new() };
+
 fn rules<'a>(registries: &'a [String]) -> Rules<'a> {
     Rules {
         namespace: "shop-pr-1-aaaaa",
@@ -10,6 +13,7 @@ fn rules<'a>(registries: &'a [String]) -> Rules<'a> {
         host: "pr-1-shop.preview.localhost",
         fork: false,
         registries,
+        policy: &OPEN,
     }
 }
 
@@ -34,6 +38,15 @@ fn kinds_and_metadata() -> Vec<Case> {
         (object("apiextensions.k8s.io/v1", "CustomResourceDefinition", ""), "/kind".into()),
         (object("example.com/v1", "Widget", ""), "/kind".into()),
         (object("v1", "ResourceQuota", ""), "/kind".into()),
+        (object("v1", "LimitRange", ""), "/kind".into()),
+        (object("apps/v1beta1", "Deployment", ""), "/apiVersion".into()),
+        (object("batch/v2alpha1", "CronJob", ""), "/apiVersion".into()),
+        (object("other.example/v1", "Deployment", ""), "/kind".into()),
+        (
+            object("apps/v1", "StatefulSet", "spec: {volumeClaimTemplates: [{metadata: {name: v, labels: {slipway.dev/team: x}}}]}"),
+            "/spec/volumeClaimTemplates/0/metadata/labels/slipway.dev/team".into(),
+        ),
+        ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: slipway-deny-all}\n".into(), "/metadata/name".into()),
         (object("external-secrets.io/v1", "ExternalSecret", ""), "/kind".into()),
         ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {template: {metadata: {labels: {slipway.dev/team: x}}}}\n".into(), "/spec/template/metadata/labels/slipway.dev/team".into()),
         ("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a, annotations: {nginx.ingress.kubernetes.io/server-snippet: x}}\n".into(), "/metadata/annotations/nginx.ingress.kubernetes.io/server-snippet".into()),
@@ -67,6 +80,7 @@ fn pods() -> Vec<Case> {
     vec![
         (pod("hostNetwork: true"), format!("{spec}/hostNetwork")),
         (pod("hostPID: true"), format!("{spec}/hostPID")),
+        (pod("priorityClassName: system-node-critical"), format!("{spec}/priorityClassName")),
         (pod("hostIPC: true"), format!("{spec}/hostIPC")),
         (pod("automountServiceAccountToken: true"), format!("{spec}/automountServiceAccountToken")),
         (pod("volumes: [{name: v, hostPath: {path: /}}]"), format!("{spec}/volumes/0/hostPath")),
@@ -171,4 +185,52 @@ fn a_fork_gets_no_secrets_and_registries_are_a_list() {
 fn the_same_object_twice_is_refused() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
     assert_eq!(check(&parsed(text), &rules(&[])).len(), 1);
+}
+
+#[test]
+fn every_violation_names_a_rule_and_every_rule_is_broken_by_some_case() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (text, _) in [kinds_and_metadata(), pods(), reach_and_rights()].concat() {
+        seen.extend(check(&parsed(&text), &rules(&["x".to_owned()])).into_iter().map(|v| v.id));
+    }
+    let registries = ["y".to_owned()];
+    let fork = Rules { fork: true, ..rules(&registries) };
+    let text = deployment("{containers: [{name: c, image: xDIGEST, envFrom: [{secretRef: {name: s}}]}]}");
+    seen.extend(check(&parsed(&text), &fork).into_iter().map(|v| v.id));
+    let all: std::collections::BTreeSet<_> = catalog::RULES.iter().map(|rule| rule.id.to_owned()).collect();
+    assert_eq!(seen, all);
+}
+
+#[test]
+fn the_platform_team_switches_off_what_is_not_essential() {
+    let service = parsed(&object("v1", "Service", "spec: {type: LoadBalancer}"));
+    let certificate = parsed(&object("cert-manager.io/v1", "Certificate", ""));
+    let node = parsed(&object("v1", "Node", ""));
+    let all = catalog::RULES.iter().map(|rule| rule.id.to_owned()).collect();
+    let policy = Policy { disabled: all, kinds: ["cert-manager.io/Certificate".to_owned()].into(), rego: Vec::new() };
+    let open = Rules { policy: &policy, ..rules(&[]) };
+    assert_eq!(check(&service, &rules(&[]))[0].id, "service-exposure");
+    assert_eq!(check(&service, &open), []);
+    assert_eq!(check(&certificate, &rules(&[])).len(), 1);
+    assert_eq!(check(&certificate, &open), []);
+    assert_eq!(check(&node, &open)[0].id, "known-kinds");
+
+    let faults = |policy: &Policy| {
+        let mut violations = slipway_kit::error::Violations::new();
+        policy.check(&mut violations);
+        violations.finish().err().map(|e| e.violations().len()).unwrap_or_default()
+    };
+    let essential = catalog::RULES.iter().filter(|rule| rule.essential).count();
+    assert_eq!(faults(&policy), essential);
+    let kinds = ["Node", "a.example/Node", "v1/Secret", "a.example/ResourceQuota", "/Widget", "a.example/Widget"];
+    let kinds = Policy { kinds: kinds.map(str::to_owned).into(), ..Policy::default() };
+    assert_eq!(faults(&kinds), 5);
+    let rego = |id: &str| catalog::RegoRule {
+        id: id.to_owned(),
+        sentence: String::new(),
+        remedy: String::new(),
+        source: String::new(),
+    };
+    assert_eq!(faults(&Policy { rego: vec![rego("a"), rego("a"), rego("hooks")], ..Policy::default() }), 2);
+    assert_eq!(faults(&Policy { disabled: ["nothing".to_owned()].into(), ..Policy::default() }), 1);
 }
