@@ -16,7 +16,7 @@ slipway_kit::reasons! {
     CLUSTER_UNKNOWN: NotFound, "There is no cluster of that name.", "Use a configured cluster, or leave it out.";
     CLUSTER_UNREACHABLE: Unavailable, "The cluster gives no usable answer.", "Repeat with the same request id later; look at the cluster's API server if it stays so.";
     CLUSTER_BUSY: ResourceExhausted, "The cluster's API server sheds load.", "Wait as RetryInfo says and repeat.";
-    CLUSTER_FORBIDS: FailedPrecondition, "The platform's account in the cluster lacks a permission.", "Apply the ClusterRole that CheckCluster prints.";
+    CLUSTER_FORBIDS: Unavailable, "The platform's account in the cluster lacks a permission.", "Apply the ClusterRole that CheckCluster prints.";
     TTL_TOO_LONG: InvalidArgument, "The time to live is above the cap of the tier.", "Ask for at most the cap in the message; extend it later.";
     CLUSTER_UNFIT: FailedPrecondition, "The cluster fails a check that environments cannot do without.", "Follow the remedies in the message; run the checks alone with `validate_only`.";
     CLUSTER_IN_USE: FailedPrecondition, "Living environments are on the cluster.", "Delete or move the environments that the message names.";

@@ -5,3 +5,5 @@
 mod contract;
 #[path = "cluster/fake.rs"]
 mod fake;
+#[path = "cluster/role.rs"]
+mod role;

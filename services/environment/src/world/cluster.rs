@@ -79,7 +79,8 @@ pub trait Cluster: Send + Sync {
     /// that is not served has none.
     async fn list(&self, api_version: &str, kind: &str, namespace: &str, labels: &[(&str, &str)]) -> Result<Vec<Doc>>;
 
-    /// Every object in a namespace, of every listable kind, without events; what a teardown waits for.
+    /// Every object in a namespace, of every kind that we may list, without events; what a teardown waits for. A kind that we may not
+    /// list hides nothing for good: the namespace itself ends after its last object.
     async fn remaining(&self, namespace: &str) -> Result<Vec<Doc>>;
 
     /// Deletes an object if it has this uid, with what it owns in the background.

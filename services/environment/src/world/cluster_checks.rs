@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use slipway_kit::{error::Result, id};
 
-use super::cluster::{Apply, Cluster, ObjectRef, Refusal};
+use super::cluster::{Answer, Apply, Cluster, ObjectRef, Refusal};
 use crate::model::{
     cluster::{Check, CheckVerdict, RULES},
     manifest,
@@ -18,6 +18,9 @@ const MINOR_MIN: u32 = 31;
 /// DaemonSets of network plugins that enforce policies, by a part of their name.
 const ENFORCING: &[&str] =
     &["calico", "cilium", "antrea", "kube-router", "weave", "canal", "ovnkube", "aws-node", "azure-npm"];
+/// How often a new namespace is asked until its service account is there, and how far apart.
+const ASKED_MAX: usize = 20;
+const ASKED_EVERY: Duration = Duration::from_millis(250);
 /// Longest look-up of a name.
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -121,7 +124,7 @@ async fn pod_security(cluster: &dyn Cluster) -> Result<Check> {
     let container = json!({"name": "check", "image": "check.invalid/check:1", "securityContext": {"privileged": true}});
     let metadata = json!({"name": "check", "namespace": name});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}});
-    let answer = cluster.admit(&pod).await;
+    let answer = admitted(cluster, &pod).await;
     let object =
         ObjectRef { api_version: "v1".to_owned(), kind: "Namespace".to_owned(), namespace: String::new(), name };
     let _ = cluster.delete(&object, manifest::text(&made, "/metadata/uid")).await;
@@ -129,11 +132,26 @@ async fn pod_security(cluster: &dyn Cluster) -> Result<Check> {
         Err(Refusal::PodSecurity(_)) => {
             Check::passed("POD_SECURITY", "a privileged pod is refused where restricted is enforced")
         }
-        _ => {
+        Err(other) => {
+            let text = format!("it could not be tried: {}", other.sentence("Pod/check"));
+            Check::other("POD_SECURITY", CheckVerdict::Unknown, text, "Run the checks again.")
+        }
+        Ok(()) => {
             let remedy = "Switch the admission plugin PodSecurity on; without it a chart may take the node.";
             Check::other("POD_SECURITY", CheckVerdict::Failed, "a privileged pod was not refused", remedy)
         }
     })
+}
+
+/// What becomes of a pod in a new namespace: until its service account is there, every pod is refused for that.
+async fn admitted(cluster: &dyn Cluster, pod: &manifest::Doc) -> Answer<()> {
+    for _ in 1..ASKED_MAX {
+        match cluster.admit(pod).await? {
+            Err(Refusal::Invalid(_)) => tokio::time::sleep(ASKED_EVERY).await,
+            decided => return Ok(decided),
+        }
+    }
+    cluster.admit(pod).await
 }
 
 async fn enforcement(cluster: &dyn Cluster) -> Result<Check> {

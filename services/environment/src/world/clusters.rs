@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -19,8 +20,18 @@ use crate::error::CLUSTER_UNKNOWN;
 /// A cluster that is known, and its client once it was opened.
 struct Known {
     credential: Credential,
-    client: Option<Arc<dyn Cluster>>,
+    client: Option<Opened>,
 }
+
+/// A client, and the state of the kubeconfig that it was made of.
+#[derive(Clone)]
+struct Opened {
+    client: Arc<dyn Cluster>,
+    stamp: Stamp,
+}
+
+/// When a file was changed last and how long it was; nothing for what has none.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// Clusters by id; what is known is set by whoever keeps them.
 pub struct Registered {
@@ -35,16 +46,28 @@ impl Registered {
         Self { credentials_root, known: Mutex::default() }
     }
 
+    /// The file of a credential, if its name stays in the directory.
+    fn file(&self, credential: &Credential) -> Option<PathBuf> {
+        let Credential::KubeconfigFile(name) = credential else { return None };
+        let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+        self.credentials_root.as_ref().filter(|_| is_plain).map(|root| root.join(name))
+    }
+
+    /// A kubeconfig that is written anew, with a new token for example, has another stamp.
+    async fn stamp(&self, credential: &Credential) -> Stamp {
+        let file = tokio::fs::metadata(self.file(credential)?).await.ok()?;
+        Some((file.modified().ok()?, file.len()))
+    }
+
     async fn connect(&self, credential: &Credential) -> Result<Arc<dyn Cluster>> {
         let name = match credential {
             Credential::InCluster => return Ok(Arc::new(Kubernetes::in_cluster()?)),
             Credential::KubeconfigFile(name) => name,
         };
-        let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-        let Some(root) = self.credentials_root.as_ref().filter(|_| is_plain) else {
+        let Some(path) = self.file(credential) else {
             return Err(Error::new(&INVALID_CONFIG, format!("no kubeconfig {name:?} can be read here")));
         };
-        Ok(Arc::new(Kubernetes::from_file(&root.join(name)).await?))
+        Ok(Arc::new(Kubernetes::from_file(&path).await?))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Known>> {
@@ -60,14 +83,15 @@ fn unknown(id: &str) -> Error {
 #[async_trait]
 impl Clusters for Registered {
     async fn open(&self, id: &str) -> Result<Arc<dyn Cluster>> {
-        let credential = match self.known().get(id) {
-            None => return Err(unknown(id)),
-            Some(Known { client: Some(client), .. }) => return Ok(client.clone()),
-            Some(Known { credential, .. }) => credential.clone(),
-        };
+        let found = self.known().get(id).map(|known| (known.credential.clone(), known.client.clone()));
+        let (credential, opened) = found.ok_or_else(|| unknown(id))?;
+        let stamp = self.stamp(&credential).await;
+        if let Some(opened) = opened.filter(|opened| opened.stamp == stamp) {
+            return Ok(opened.client);
+        }
         let client = self.connect(&credential).await?;
         if let Some(known) = self.known().get_mut(id).filter(|known| known.credential == credential) {
-            known.client = Some(client.clone());
+            known.client = Some(Opened { client: client.clone(), stamp });
         }
         Ok(client)
     }

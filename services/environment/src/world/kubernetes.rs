@@ -20,14 +20,17 @@ use kube::{
     discovery::{ApiCapabilities, ApiResource, Discovery, Scope, verbs},
 };
 use serde_json::json;
-use slipway_kit::error::{DEPENDENCY_UNAVAILABLE, Error, INVALID_CONFIG, OVERLOADED, Result};
+use slipway_kit::error::{Error, INVALID_CONFIG, Result};
 use tokio::sync::Semaphore;
 
 use super::{
     cluster::{Answer, Apply, Cluster, Deleted, FIELD_MANAGER, LogQuery, ObjectRef, Refusal, Version},
     kubernetes_watch,
 };
-use crate::model::manifest::{self, Doc};
+use crate::{
+    error::{CLUSTER_BUSY, CLUSTER_FORBIDS, CLUSTER_UNREACHABLE},
+    model::manifest::{self, Doc},
+};
 
 /// Longest time of one call that is no watch and no log.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -179,7 +182,7 @@ impl Kubernetes {
                     }
                     Err(status) if status.code == 410 => continue 'anew,
                     Err(status) if status.code == 404 => return Ok(Vec::new()),
-                    Err(status) => return Err(away(&status.message)),
+                    Err(status) => return Err(unread(&status)),
                 }
                 if token.is_empty() {
                     return Ok(all);
@@ -219,14 +222,20 @@ fn is_removable(found: &&(ApiResource, ApiCapabilities)) -> bool {
 }
 
 fn away(text: &str) -> Error {
-    Error::new(&DEPENDENCY_UNAVAILABLE, text)
+    Error::new(&CLUSTER_UNREACHABLE, text)
+}
+
+/// A read that was refused: of a permission that we lack, or of something that cannot be told.
+fn unread(status: &Status) -> Error {
+    let reason = if status.code == 403 { &CLUSTER_FORBIDS } else { &CLUSTER_UNREACHABLE };
+    Error::new(reason, status.message.clone())
 }
 
 /// The error of an answer that decides nothing: too many calls, a server at fault, credentials that do not hold.
 fn no_answer(status: &Status) -> Option<Error> {
     let wait = status.details.as_ref().map_or(0, |details| u64::from(details.retry_after_seconds) * 1_000);
     match status.code {
-        429 => Some(Error::new(&OVERLOADED, "the cluster asks us to wait").retry_after_ms(wait.max(1_000))),
+        429 => Some(Error::new(&CLUSTER_BUSY, "the cluster asks us to wait").retry_after_ms(wait.max(1_000))),
         401 => Some(away("the cluster does not take our credentials")),
         408 | 500.. => Some(away(&format!("the cluster is at fault: {}", status.message)).retry_after_ms(wait)),
         _ => None,
@@ -305,7 +314,7 @@ impl Cluster for Kubernetes {
         match self.call(api.get(&object.name)).await? {
             Ok(live) => document(live, &found.0).map(Some),
             Err(status) if status.code == 404 => Ok(None),
-            Err(status) => Err(away(&status.message)),
+            Err(status) => Err(unread(&status)),
         }
     }
 
@@ -324,7 +333,11 @@ impl Cluster for Kubernetes {
         let lists = kinds.into_iter().map(|found| {
             let (cluster, api) = (self.clone(), self.api(&found, namespace));
             async move {
-                let objects = cluster.pages(&api, ListParams::default()).await?;
+                let objects = match cluster.pages(&api, ListParams::default()).await {
+                    // Secrets and what nobody of ours writes: the namespace does not end before they do.
+                    Err(error) if error.is(&CLUSTER_FORBIDS) => Vec::new(),
+                    listed => listed?,
+                };
                 objects.into_iter().map(|object| document(object, &found.0)).collect::<Result<Vec<Doc>>>()
             }
         });
@@ -370,7 +383,7 @@ impl Cluster for Kubernetes {
             }
             // Nothing ran yet, or not before.
             Err(status) if matches!(status.code, 400 | 404) => Ok(futures::stream::empty().boxed()),
-            Err(status) => Err(away(&status.message)),
+            Err(status) => Err(unread(&status)),
         }
     }
 
@@ -435,8 +448,10 @@ mod tests {
         assert!(matches!(refusal(&status(403, "exceeded quota: q, requested: pods=1", &[])), Refusal::Quota(_)));
         assert!(matches!(refusal(&status(403, "violates PodSecurity \"restricted\"", &[])), Refusal::PodSecurity(_)));
         assert!(matches!(refusal(&status(403, "User \"x\" cannot patch", &[])), Refusal::Rbac(_)));
-        assert!(no_answer(&status(429, "", &[])).is_some_and(|e| e.is(&OVERLOADED) && e.retry_after() == Some(1_000)));
-        assert!(no_answer(&status(503, "etcd", &[])).is_some_and(|e| e.is(&DEPENDENCY_UNAVAILABLE)));
+        assert!(
+            no_answer(&status(429, "", &[])).is_some_and(|e| e.is(&CLUSTER_BUSY) && e.retry_after() == Some(1_000))
+        );
+        assert!(no_answer(&status(503, "etcd", &[])).is_some_and(|e| e.is(&CLUSTER_UNREACHABLE)));
         assert!(no_answer(&status(422, "bad", &[])).is_none());
     }
 }

@@ -140,7 +140,7 @@ impl Place {
     }
 }
 
-fn kubeconfig() -> Option<PathBuf> {
+pub fn kubeconfig() -> Option<PathBuf> {
     let path = std::env::var_os("SLIPWAY_TEST_KUBECONFIG").map(PathBuf::from);
     if path.is_none() {
         println!("skipped: Kubernetes");
