@@ -5,6 +5,7 @@ mod clusters;
 mod environments;
 mod policies;
 mod previews;
+mod routes;
 mod scm_connections;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ mod lifetimes;
 mod policies;
 mod previews;
 mod receipts;
+mod routes;
 mod reports;
 mod scm_connections;
 mod watch;
@@ -36,6 +37,7 @@ pub use hints::pull_request_id;
 pub use lifetimes::NewPin;
 pub use policies::{For, PolicyChange, name as policy_name};
 pub use previews::WantedPreview;
+pub use routes::{RouteChange, Routes, Touch};
 pub use reports::{Told, WORK_REPORT};
 pub use watch::{Change, WatchQuery};
 pub use watching::Looked;
@@ -66,6 +68,7 @@ pub struct App {
     pub(crate) clock: Clock,
     pub(crate) sealer: Sealer,
     pub(crate) looked: Looked,
+    routes: Routes,
     drain: Shutdown,
 }
 
@@ -79,6 +82,7 @@ impl App {
             clock,
             sealer,
             looked: Looked::default(),
+            routes: Routes::default(),
             drain: Shutdown::new(),
         }
     }

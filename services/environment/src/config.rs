@@ -10,7 +10,12 @@ use slipway_kit::{
     scm::ScmConfig,
 };
 
-use crate::model::{guardrails::Profile, layout::Gateway, tier::Tier};
+use crate::model::{
+    environment::{Environment, Target},
+    guardrails::Profile,
+    layout::Gateway,
+    tier::Tier,
+};
 use crate::world::connections::Rules;
 
 /// Configuration of the environment service.
@@ -41,6 +46,9 @@ pub struct Config {
     /// `http` or `https`, for the addresses that are shown.
     #[serde(default = "scheme")]
     pub preview_scheme: String,
+    /// Port of the built-in proxy, shown in the addresses of environments that are applied; none if it is the scheme's own.
+    #[serde(default)]
+    pub preview_port: Option<u16>,
     /// The Gateway that routes are attached to.
     #[serde(default)]
     pub gateway: Gateway,
@@ -98,6 +106,7 @@ impl Config {
             credentials_root: None,
             preview_domain: domain(),
             preview_scheme: scheme(),
+            preview_port: None,
             gateway: Gateway::default(),
             image_registries: Vec::new(),
             profiles: BTreeMap::new(),
@@ -149,6 +158,7 @@ impl Config {
             clusters: self.clusters.clone(),
             domain: self.preview_domain.clone(),
             scheme: self.preview_scheme.clone(),
+            port: self.preview_port,
             gateway: self.gateway.clone(),
             registries: self.image_registries.clone(),
             profiles: self.profiles.clone(),
@@ -165,6 +175,8 @@ pub struct Platform {
     pub domain: String,
     /// Scheme of the addresses.
     pub scheme: String,
+    /// Port of the built-in proxy.
+    pub port: Option<u16>,
     /// The Gateway.
     pub gateway: Gateway,
     /// Registries that images may come from.
@@ -179,9 +191,15 @@ impl Platform {
         format!("{label_id}.{}", self.domain)
     }
 
-    /// The address of a label.
-    pub fn url(&self, label_id: &str) -> String {
-        format!("{}://{}", self.scheme, self.host(label_id))
+    /// The address of an environment; with the proxy's port where the proxy is in front of it.
+    pub fn url(&self, env: &Environment) -> String {
+        let own = match self.scheme.as_str() {
+            "https" => 443,
+            _ => 80,
+        };
+        let port = self.port.filter(|port| *port != own && env.target == Target::Apply);
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}://{}{port}", self.scheme, self.host(&env.label_id))
     }
 
     /// The guard rails of a tier.

@@ -29,6 +29,7 @@ use slipway_kit::{
 use slipway_proto::environment::v1::{
     cluster_service_server::ClusterServiceServer, environment_service_server::EnvironmentServiceServer,
     manifest_policy_service_server::ManifestPolicyServiceServer, preview_service_server::PreviewServiceServer,
+    route_service_server::RouteServiceServer,
     scm_connection_service_server::ScmConnectionServiceServer,
 };
 
@@ -103,12 +104,15 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
     let api = Api::new(app.clone());
     let (work, clusters, connections) = (worker(&app, config.workers), app.clone(), app.clone());
     let (first, drain, news) = (app.clone(), app.clone(), app.clone());
+    let routes = app.clone();
     Service::new(NAME, app.db().clone())
         .add(EnvironmentServiceServer::new(api.clone()))
         .add(ClusterServiceServer::new(api.clone()))
         .add(PreviewServiceServer::new(api.clone()))
         .add(ScmConnectionServiceServer::new(api.clone()))
-        .add(ManifestPolicyServiceServer::new(api))
+        .add(ManifestPolicyServiceServer::new(api.clone()))
+        .add(RouteServiceServer::new(api))
+        .task("routes", move |shutdown| routes.keep_routes(shutdown))
         .task("clusters", move |shutdown| clusters.keep_clusters(shutdown))
         .task("work", move |shutdown| work.run(shutdown))
         .task("wake", move |shutdown| async move { first.keep_awake(shutdown).await })

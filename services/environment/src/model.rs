@@ -2,6 +2,7 @@
 //!
 //! Owns what an environment is, how it is named, what its state means and what happens next. Refuses clocks, I/O and async: the
 //! caller brings every fact, the answer is data.
+pub mod access;
 pub mod cluster;
 pub mod condition;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod receipt;
 pub mod refusal;
 pub mod report;
 pub mod rollout;
+pub mod route;
 pub mod scm_connection;
 pub mod sleep;
 pub mod state;

@@ -6,6 +6,7 @@ mod deletions;
 mod environments;
 mod policies;
 mod receipts;
+mod routes;
 mod scm_connections;
 
 use slipway_kit::db::Db;

@@ -6,6 +6,7 @@ pub mod environment;
 pub mod event;
 pub mod policy;
 pub mod receipt;
+pub mod route;
 pub mod scm_connection;
 
 use prost_types::{Duration, Timestamp};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::tier::Tier;
+use super::{access::Access, tier::Tier};
 
 /// Where the file stands in a repository.
 pub const PATH: &str = ".slipway/environments.yaml";
@@ -39,6 +39,9 @@ pub struct Config {
     /// Pull request previews.
     #[serde(default)]
     pub preview: Preview,
+    /// Who may use the addresses.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// The chart of a service.
@@ -144,6 +147,7 @@ impl Default for Config {
             images: default_images(),
             platform: PlatformKeys::default(),
             preview: Preview::default(),
+            access: Access::default(),
         }
     }
 }
@@ -216,6 +220,9 @@ fn faults(config: &Config) -> Vec<String> {
         check(key.as_deref().is_none_or(is_key), format!("platform.{field}: keys joined by dots"));
     }
     check(config.preview.label.len() <= 50, "preview.label: at most 50 characters".to_owned());
+    if let Some(fault) = config.access.fault() {
+        check(false, fault);
+    }
     faults
 }
 
@@ -264,6 +271,16 @@ mod tests {
         let known = BTreeMap::from([("app".to_owned(), "x".to_owned())]);
         assert_eq!(config.images_missing(&known), ["worker"]);
         assert!(config.retires_on(RetireOn::Unlabeled) && !config.retires_on(RetireOn::BranchDeleted));
+    }
+
+    #[test]
+    fn access_is_a_word_or_a_list() {
+        let file = |access: &str| parse(&format!("apiVersion: slipway.dev/v1\nkind: Environments\naccess: {access}\n"));
+        assert_eq!(file("public").map(|c| c.access), Ok(Access::Public));
+        assert_eq!(file("login").map(|c| c.access), Ok(Access::Login));
+        let list = Access::AllowList(vec!["group:default/shop".to_owned()]);
+        assert_eq!(file("{allow-list: [group:default/shop]}").map(|c| c.access), Ok(list));
+        assert!(file("anyone").is_err() && file("{allow-list: [shop]}").is_err());
     }
 
     #[test]

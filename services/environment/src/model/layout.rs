@@ -37,10 +37,8 @@ pub fn complete(env: &Environment, profile: &Profile, address: &Address<'_>, ren
     if !own.iter().any(is_route) {
         own.extend(route(&own, address));
     }
+    super::route::assign_hosts(&mut own, host, names::short(&env.service));
     for doc in &mut own {
-        if is_route(doc) && manifest::kind(doc) != "Ingress" {
-            doc["spec"]["hostnames"] = serde_json::json!([host]);
-        }
         manifest::stamp(doc, "labels", guardrails::labels(env));
         doc["metadata"]["namespace"] = serde_json::json!(env.namespace);
     }

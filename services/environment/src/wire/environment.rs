@@ -45,7 +45,7 @@ pub fn render(env: &Environment, platform: &Platform) -> pb::Environment {
         state: state_to(env.state()).into(),
         reconciling: env.deleted_us.is_none() && !env.is_settled(),
         conditions: env.status.conditions.iter().map(condition).collect(),
-        url: platform.url(&env.label_id),
+        url: platform.url(env),
         namespace: env.namespace.clone(),
         publication: env.status.publication.as_ref().map(|p| publication(p, &env.cluster)),
         secret_names: env.status.secret_names.clone(),
