@@ -67,7 +67,7 @@ impl App {
     }
 
     fn reported(&self, env: &Environment) -> Report {
-        let url = self.platform.url(&env.label_id);
+        let url = self.platform.url(env);
         let expires = env.expire_us.and_then(|us| jiff::Timestamp::from_second(us / 1_000_000).ok());
         let expires = expires.map(|at| at.to_string());
         let outcome = report::outcome(env.state());
