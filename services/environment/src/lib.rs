@@ -29,8 +29,7 @@ use slipway_kit::{
 use slipway_proto::environment::v1::{
     cluster_service_server::ClusterServiceServer, environment_service_server::EnvironmentServiceServer,
     manifest_policy_service_server::ManifestPolicyServiceServer, preview_service_server::PreviewServiceServer,
-    route_service_server::RouteServiceServer,
-    scm_connection_service_server::ScmConnectionServiceServer,
+    route_service_server::RouteServiceServer, scm_connection_service_server::ScmConnectionServiceServer,
 };
 
 use crate::{
