@@ -1,7 +1,7 @@
 //! What a cluster must be able to do, tried out (ENV-183).
 //!
-//! Owns the calls and the sentences with their remedies. Refuses to guess: what cannot be tried is UNKNOWN, and no plugin that is known
-//! to enforce network policies means that they are not enforced.
+//! Owns the calls and the sentences with their remedies. Refuses to guess: what cannot be tried is UNKNOWN. Whether network policies are
+//! enforced is not tried, so it is never called passed; no plugin that could do it means that they are not enforced.
 use std::time::Duration;
 
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::model::{
 
 /// Oldest minor version of Kubernetes 1 that is supported.
 const MINOR_MIN: u32 = 31;
-/// DaemonSets of network plugins that enforce policies, by a part of their name.
+/// DaemonSets of network plugins that can enforce policies, by a part of their name.
 const ENFORCING: &[&str] =
     &["calico", "cilium", "antrea", "kube-router", "weave", "canal", "ovnkube", "aws-node", "azure-npm"];
 /// How often a new namespace is asked until its service account is there, and how far apart.
@@ -158,7 +158,11 @@ async fn enforcement(cluster: &dyn Cluster) -> Result<Check> {
     let sets = cluster.list("apps/v1", "DaemonSet", "", &[]).await?;
     let found = sets.iter().map(manifest::name).find(|name| ENFORCING.iter().any(|plugin| name.contains(plugin)));
     Ok(match found {
-        Some(name) => Check::passed("NETWORK_POLICY", format!("DaemonSet {name} enforces network policies")),
+        Some(name) => {
+            let text = format!("DaemonSet {name} can enforce network policies; whether it does was not tried");
+            let remedy = "Deny all traffic to a pod of a test namespace and see that it is not reached.";
+            Check::other("NETWORK_POLICY", CheckVerdict::Unknown, text, remedy)
+        }
         None => {
             let text =
                 "no network plugin that is known to enforce policies was found: they are stored and not enforced";

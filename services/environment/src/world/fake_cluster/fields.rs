@@ -1,6 +1,6 @@
 //! Who owns which field: server-side apply over JSON documents.
 //!
-//! Owns sets of fields, conflicts, the merge and the removal of what a manager leaves out. Knows of schemas only the lists and maps
+//! Owns sets of fields, conflicts, the merge and the removal of what a manager leaves out. Refuses schemas but for the lists and maps
 //! of built-in kinds that are merged in a way of their own; every other list is one value.
 use std::{
     collections::{BTreeMap, BTreeSet},
