@@ -2,6 +2,7 @@
 //!
 //! Owns nothing but this order. Refuses decisions and SQL.
 mod clusters;
+mod diagnoses;
 mod environments;
 mod policies;
 mod previews;

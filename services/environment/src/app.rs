@@ -4,7 +4,9 @@
 mod changes;
 mod clusters;
 mod deletions;
+mod diagnoses;
 mod environments;
+mod happenings;
 mod hints;
 mod lifetimes;
 mod policies;
@@ -32,7 +34,9 @@ use slipway_kit::{
 
 pub use clusters::{ClusterSpec, Listed};
 pub use deletions::Deletion;
+pub use diagnoses::{Line, WantedLogs};
 pub use environments::{List, NewEnvironment, Page, WaitFor};
+pub use happenings::Happening;
 pub use hints::pull_request_id;
 pub use lifetimes::NewPin;
 pub use policies::{For, PolicyChange, name as policy_name};

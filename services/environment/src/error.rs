@@ -22,6 +22,7 @@ slipway_kit::reasons! {
     CLUSTER_IN_USE: FailedPrecondition, "Living environments are on the cluster.", "Delete or move the environments that the message names.";
     CLUSTER_CONFIGURED: FailedPrecondition, "The cluster stands in the platform's configuration.", "Change it there.";
     CLUSTER_NOT_OBSERVED: FailedPrecondition, "The environment is published to git and its cluster is not observed.", "Look at what reads the GitOps repository, or register the cluster with the target apply.";
+    WORKLOAD_UNKNOWN: NotFound, "The environment has no such workload or pod now.", "Use one that the message lists; pods change with every rollout.";
     NEVER_SLEEPS: FailedPrecondition, "An environment of this tier never sleeps.", "Put a development or staging environment to sleep.";
     NOTHING_TO_RETRY: FailedPrecondition, "The environment did not fail.", "Read its state; only FAILED can be tried again.";
     NEEDS_PERSON: FailedPrecondition, "Only a person can do this, not a pipeline or a service.", "Sign in as yourself and repeat.";

@@ -27,9 +27,10 @@ use slipway_kit::{
     worker::Worker,
 };
 use slipway_proto::environment::v1::{
-    cluster_service_server::ClusterServiceServer, environment_service_server::EnvironmentServiceServer,
-    manifest_policy_service_server::ManifestPolicyServiceServer, preview_service_server::PreviewServiceServer,
-    route_service_server::RouteServiceServer, scm_connection_service_server::ScmConnectionServiceServer,
+    cluster_service_server::ClusterServiceServer, diagnosis_service_server::DiagnosisServiceServer,
+    environment_service_server::EnvironmentServiceServer, manifest_policy_service_server::ManifestPolicyServiceServer,
+    preview_service_server::PreviewServiceServer, route_service_server::RouteServiceServer,
+    scm_connection_service_server::ScmConnectionServiceServer,
 };
 
 use crate::{
@@ -110,7 +111,8 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
         .add(PreviewServiceServer::new(api.clone()))
         .add(ScmConnectionServiceServer::new(api.clone()))
         .add(ManifestPolicyServiceServer::new(api.clone()))
-        .add(RouteServiceServer::new(api))
+        .add(RouteServiceServer::new(api.clone()))
+        .add(DiagnosisServiceServer::new(api))
         .task("routes", move |shutdown| routes.keep_routes(shutdown))
         .task("clusters", move |shutdown| clusters.keep_clusters(shutdown))
         .task("work", move |shutdown| work.run(shutdown))

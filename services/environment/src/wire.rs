@@ -2,6 +2,7 @@
 //!
 //! Owns every translation of the contract. Refuses decisions, and lets nothing untyped through.
 pub mod cluster;
+pub mod diagnosis;
 pub mod environment;
 pub mod event;
 pub mod policy;

@@ -145,7 +145,7 @@ impl App {
 }
 
 /// Only what runs in a cluster that is observed can sleep and wake.
-fn observed(env: &Environment) -> Result<()> {
+pub(super) fn observed(env: &Environment) -> Result<()> {
     if env.target == Target::Apply {
         return Ok(());
     }

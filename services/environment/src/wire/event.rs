@@ -116,3 +116,39 @@ pub fn binding(stored: &Stored) -> Result<Option<BindingChange>> {
         is_gone,
     }))
 }
+
+/// One condition as a reader of events is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// State of the environment then.
+    pub state: pb::EnvironmentState,
+    /// The condition.
+    pub condition: slipway_proto::resource::v1::Condition,
+}
+
+impl Told {
+    /// Every condition of a rendered environment.
+    pub fn all(env: &Rendered) -> Vec<Self> {
+        let state = env.state();
+        env.conditions.iter().cloned().map(|condition| Self { state, condition }).collect()
+    }
+
+    /// Which condition.
+    pub fn aspect(&self) -> &str {
+        &self.condition.r#type
+    }
+
+    /// Whether it says nothing new: state, verdict, reason and words are the same.
+    pub fn says_as(&self, other: &Self) -> bool {
+        let words = |told: &Self| {
+            let c = &told.condition;
+            (c.status, c.reason.clone(), c.message.clone(), c.observed_generation)
+        };
+        words(self) == words(other)
+    }
+}
+
+/// Every condition of an environment as it is now.
+pub fn told(env: &Environment, platform: &Platform) -> Vec<Told> {
+    Told::all(&render(env, platform))
+}

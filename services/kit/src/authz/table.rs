@@ -109,6 +109,7 @@ const NOUNS: &[(&str, Group, Changes)] = &[
     ("databases", Reading, In(Staging)),
     ("deliveryPerformance", Reading, In(Development)),
     ("deployments", Reading, In(Development)),
+    ("diagnoses", Development, In(Development)),
     ("entities", Reading, In(Development)),
     ("environments", Reading, ByTier),
     ("facts", Reading, In(Development)),
