@@ -50,6 +50,67 @@ pub struct Config {
     /// How often a principal may call.
     #[serde(default)]
     pub limits: Rates,
+    /// The proxy in front of the hosts of one domain; none if absent.
+    #[serde(default)]
+    pub proxy: Option<Proxy>,
+}
+
+/// The proxy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// Domain below which hosts are the proxy's; not one of the platform's own hosts.
+    pub domain: String,
+    /// How long a request waits for a host that wakes, in seconds; pages do not wait.
+    #[serde(default = "hold")]
+    pub hold_seconds: u64,
+    /// How long a connection to an address may take, in milliseconds.
+    #[serde(default = "connect")]
+    pub connect_timeout_ms: u64,
+    /// How long an answer may take to begin, in seconds, once the request stands still.
+    #[serde(default = "answer")]
+    pub answer_seconds: u64,
+    /// How long a body may stand still, in seconds.
+    #[serde(default = "idle")]
+    pub idle_seconds: u64,
+    /// Requests going on at one host.
+    #[serde(default = "requests")]
+    pub requests_per_host: usize,
+}
+
+impl Proxy {
+    /// The defaults on a domain.
+    #[must_use]
+    pub fn new(domain: impl Into<String>) -> Self {
+        Self {
+            domain: domain.into(),
+            hold_seconds: hold(),
+            connect_timeout_ms: connect(),
+            answer_seconds: answer(),
+            idle_seconds: idle(),
+            requests_per_host: requests(),
+        }
+    }
+}
+
+fn hold() -> u64 {
+    10
+}
+
+fn connect() -> u64 {
+    1_000
+}
+
+fn answer() -> u64 {
+    60
+}
+
+fn idle() -> u64 {
+    300
+}
+
+fn requests() -> usize {
+    256
 }
 
 /// TLS of the listener.
@@ -168,6 +229,13 @@ impl Config {
             wrong.check(named, format!("webhooks.{source}"), "must be named by a-z, 0-9 and -");
             let counted = matches!(webhook.secret_files.len(), 1 | 2);
             wrong.check(counted, format!("webhooks.{source}.secret_files"), "must be one file, or two in a rotation");
+        }
+        if let Some(proxy) = &self.proxy {
+            let label =
+                |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            wrong.check(proxy.domain.split('.').all(label), "proxy.domain", "must be a domain in lower case");
+            let room = (1..=100_000).contains(&proxy.requests_per_host);
+            wrong.check(room, "proxy.requests_per_host", "must be 1 to 100000");
         }
         wrong.finish()
     }

@@ -8,6 +8,7 @@ mod forward;
 mod local;
 mod methods;
 mod openapi;
+mod proxy;
 mod respond;
 mod rest;
 mod stream;
@@ -28,6 +29,7 @@ use slipway_kit::{
 use tower::ServiceExt as _;
 
 use crate::app::{access::Access, authentication::Authentication, rates::Limits};
+pub use proxy::Proxy;
 pub use webhook::Webhooks;
 
 /// Everything the edge is made of.
@@ -44,6 +46,8 @@ pub struct Parts {
     pub limits: Arc<Limits>,
     /// Endpoints of webhooks.
     pub webhooks: Webhooks,
+    /// The proxy, if there is one.
+    pub proxy: Option<Proxy>,
     /// Keeps the records of refused calls.
     pub recorder: Recorder,
     /// Ends everything in order.
@@ -75,6 +79,13 @@ impl Edge {
     }
 
     async fn handle(self, request: Request<Body>) -> Response<Body> {
+        // Before anything else: a host of the proxy never reaches the platform's own paths.
+        if let Some(proxy) = &self.0.parts.proxy {
+            match proxy.claim(&request) {
+                crate::model::host::Claim::Elsewhere => {}
+                claim => return self.proxied(proxy, claim, request).await,
+            }
+        }
         match Kind::of(request.headers()) {
             Kind::Grpc => self.grpc(request).await,
             Kind::Web => {

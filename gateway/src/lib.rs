@@ -23,7 +23,7 @@ use slipway_kit::{
     error::{Error, INVALID_CONFIG, Result},
     fetch::Fetcher,
     page::Sealer,
-    serve::{Context, Service, Shutdown, transport},
+    serve::{Context, Peers, Service, Shutdown, transport},
 };
 use slipway_proto::access::v1::{
     delegation_service_server::DelegationServiceServer, role_binding_service_server::RoleBindingServiceServer,
@@ -36,9 +36,9 @@ use app::{
     role_bindings::RoleBindings, tokens::Tokens, trust_entries::TrustEntries,
 };
 pub use config::Config;
-use edge::{Edge, Parts, Webhooks};
+use edge::{Edge, Parts, Proxy, Webhooks};
 use store::{MIGRATIONS, Store};
-use world::{directory::Catalog, issuer::Issuer, key_file, key_source::Remote};
+use world::{directory::Catalog, issuer::Issuer, key_file, key_source::Remote, routes::Routes};
 
 /// The gateway, built and not yet listening.
 pub struct Gateway {
@@ -87,10 +87,22 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
         .add(DelegationServiceServer::new(delegations))
         .task("access facts", move |shutdown| facts.keep(shutdown))
         .task("issuer keys", move |shutdown| keys.keep_keys(shutdown));
-    let (peers, recorder) = (context.peers, service.recorder());
-    let parts = Parts { access, authentication, signer, peers, limits, webhooks, recorder, shutdown: shutdown.clone() };
+    let (peers, recorder, down) = (context.peers, service.recorder(), shutdown.clone());
+    let (service, proxy) = with_proxy(service, config.proxy.as_ref(), &peers);
+    let parts = Parts { access, authentication, signer, peers, limits, webhooks, proxy, recorder, shutdown: down };
     let edge = Edge::new(parts)?;
     Ok(Gateway { service, edge, first_token: first.map(|token| token.expose().to_owned()), config, shutdown })
+}
+
+/// The proxy, if there is to be one, with the loops that keep its table.
+fn with_proxy(service: Service, config: Option<&config::Proxy>, peers: &Peers) -> (Service, Option<Proxy>) {
+    let Some(config) = config else { return (service, None) };
+    let routes = Routes::new(peers.clone());
+    let (table, use_of_hosts) = (routes.clone(), routes.clone());
+    let service = service
+        .task("routes", move |shutdown| table.keep(shutdown))
+        .task("use of hosts", move |shutdown| use_of_hosts.keep_reporting(shutdown));
+    (service, Some(Proxy::new(config, routes)))
 }
 
 /// Serves the outside on a listener until shutdown; calls that run may end.

@@ -3,6 +3,7 @@
 //! Refuses async, I/O and clocks: the caller brings the bytes, the keys and the time.
 
 pub mod credential;
+pub mod host;
 pub mod job;
 pub mod jwt;
 pub mod noun;
@@ -12,4 +13,5 @@ pub mod route;
 pub mod strict_json;
 pub mod token;
 pub mod trust;
+pub mod upstream;
 pub mod webhook;

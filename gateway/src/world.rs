@@ -6,3 +6,5 @@ pub mod directory;
 pub mod issuer;
 pub mod key_file;
 pub mod key_source;
+pub mod routes;
+pub mod upstream;

@@ -157,6 +157,18 @@ impl Authentication {
         Ok(admission)
     }
 
+    /// Whether a credential is the platform's own, by its form and the issuer it names; nothing is verified.
+    #[must_use]
+    pub fn is_ours(&self, credential: Credential<'_>) -> bool {
+        match credential {
+            Credential::None => false,
+            Credential::Platform(_) => true,
+            Credential::Signed(text) => {
+                Parts::parse(text).is_ok_and(|parts| self.0.issuers.iter().any(|i| i.rules.issuer == parts.issuer()))
+            }
+        }
+    }
+
     /// The caller of an admission with the rights of now, for a stream that goes on.
     ///
     /// # Errors

@@ -222,6 +222,7 @@ pub fn config(folder: &std::path::Path) -> Config {
             write_burst: many,
             failures_per_minute: many,
         },
+        proxy: None,
     }
 }
 

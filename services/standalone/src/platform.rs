@@ -98,7 +98,7 @@ impl Platform {
         let gateway =
             slipway_gateway::build(gateway_config, parts.context("gateway"), signer, shutdown.child()).await?;
         let mut services = Vec::new();
-        for service in parts.services().await? {
+        for service in parts.services(address).await? {
             services.push(parts.hub.serve(service, parts.verifier.clone(), shutdown.clone()));
         }
         let slipway_gateway::Gateway { service, edge, first_token, .. } = gateway;
@@ -162,11 +162,12 @@ impl Parts {
             issuer_hosts: self.options.settings.issuer_hosts.clone(),
             webhooks,
             limits: self.options.limits.clone(),
+            proxy: Some(slipway_gateway::config::Proxy::new(self.options.preview_domain.clone())),
         };
         Ok(config)
     }
 
-    async fn services(&self) -> Result<Vec<Service>> {
+    async fn services(&self, address: SocketAddr) -> Result<Vec<Service>> {
         let catalog = slipway_catalog::Config {
             database: self.databases.of("catalog").await?,
             scm: self.scm(),
@@ -196,6 +197,7 @@ impl Parts {
         environment.helm = self.options.helm.clone();
         environment.credentials_root = Some(self.layout.credentials());
         environment.preview_domain = self.options.preview_domain.clone();
+        environment.preview_port = Some(address.port());
         let scaffolding = slipway_scaffolding::Config::new(self.databases.of("scaffolding").await?, self.scm());
         let metrics = slipway_metrics::Config {
             scm: self.scm(),

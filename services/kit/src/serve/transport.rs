@@ -50,7 +50,7 @@ where
         tower::ServiceExt::oneshot(service.clone(), request.map(Body::new))
     });
     let builder = builder(&limits);
-    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(io), handler));
+    let mut served = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), handler));
     let first_request = tokio::time::sleep(limits.first_request);
     let mut first_request = std::pin::pin!(first_request);
     let mut age = std::pin::pin!(tokio::time::sleep(jittered(limits.connection_age)));
