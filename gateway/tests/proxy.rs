@@ -1,0 +1,321 @@
+//! The proxy over a stub of the route service and small servers behind it, on real sockets.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::Stream;
+use slipway_kit::{caller::Signer, serve::Service};
+use slipway_proto::environment::v1::{self as pb, route_service_server as routes};
+use support::{Platform, Wish};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tonic::{Request, Response, Status};
+
+const HOST: &str = "pr-7-x.preview.localhost";
+
+/// A route service whose table is set by hand, and which wakes what it is asked to.
+#[derive(Clone)]
+struct Stub {
+    table: Arc<watch::Sender<Vec<pb::Route>>>,
+    touched: Arc<AtomicUsize>,
+    woken: Arc<AtomicBool>,
+}
+
+#[tonic::async_trait]
+impl routes::RouteService for Stub {
+    type WatchRoutesStream = Pin<Box<dyn Stream<Item = Result<pb::WatchRoutesResponse, Status>> + Send>>;
+
+    async fn watch_routes(
+        &self,
+        _: Request<pb::WatchRoutesRequest>,
+    ) -> Result<Response<Self::WatchRoutesStream>, Status> {
+        let mut table = self.table.subscribe();
+        let message = |kind: pb::WatchKind, route| pb::WatchRoutesResponse { kind: kind.into(), route };
+        Ok(Response::new(Box::pin(async_stream::stream! {
+            loop {
+                let now = table.borrow_and_update().clone();
+                for route in now { yield Ok(message(pb::WatchKind::Put, Some(route))); }
+                yield Ok(message(pb::WatchKind::Synced, None));
+                if table.changed().await.is_err() { break }
+            }
+        })))
+    }
+
+    async fn touch_routes(
+        &self,
+        request: Request<pb::TouchRoutesRequest>,
+    ) -> Result<Response<pb::TouchRoutesResponse>, Status> {
+        for touch in request.into_inner().touches {
+            self.touched.fetch_add(1, Ordering::SeqCst);
+            if touch.wake {
+                self.woken.store(true, Ordering::SeqCst);
+            }
+        }
+        Ok(Response::new(pb::TouchRoutesResponse {}))
+    }
+}
+
+fn route(access: pb::RouteAccess, state: pb::RouteState, endpoints: &[SocketAddr]) -> pb::Route {
+    let endpoints = endpoints.iter().map(ToString::to_string).collect();
+    pb::Route {
+        host: HOST.to_owned(),
+        resource: "environments/pr-7-x".to_owned(),
+        uid: "uid-7".to_owned(),
+        state: state.into(),
+        access: access.into(),
+        allowed: vec!["group:default/nobody".to_owned()],
+        upstreams: vec![pb::RouteUpstream { path: "/".to_owned(), endpoints, ..Default::default() }],
+    }
+}
+
+struct Running {
+    platform: Platform,
+    stub: Stub,
+    client: reqwest::Client,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let change = |config: &mut slipway_gateway::Config| {
+            let proxy = slipway_gateway::config::Proxy::new("preview.localhost");
+            config.proxy = Some(slipway_gateway::config::Proxy { hold_seconds: 5, ..proxy });
+        };
+        let platform = Platform::with(Wish { change: Some(Box::new(change)), ..Wish::default() }).await;
+        let table = Arc::new(watch::Sender::new(Vec::new()));
+        let stub = Stub { table, touched: Arc::default(), woken: Arc::default() };
+        let service =
+            Service::new("environment", platform.catalog.db.clone()).add(routes::RouteServiceServer::new(stub.clone()));
+        platform.hub.serve(service, Signer::generate().verifier(), platform.shutdown.clone());
+        let client = reqwest::Client::builder().resolve(HOST, platform.address).build().unwrap();
+        let running = Self { platform, stub, client };
+        running.set(route(pb::RouteAccess::Public, pb::RouteState::None, &[])).await;
+        running
+    }
+
+    /// Sets the one route, and waits until the gateway has it.
+    async fn set(&self, route: pb::Route) {
+        self.stub.table.send_replace(vec![route]);
+        for _ in 0..200 {
+            if self.get("/probe").send().await.unwrap().status() != 404 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+
+    fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("http://{HOST}:{}{path}", self.platform.address.port()))
+    }
+
+    /// Bytes on a bare connection; the whole answer's head.
+    async fn raw(&self, bytes: &str) -> String {
+        let mut socket = TcpStream::connect(self.platform.address).await.unwrap();
+        socket.write_all(bytes.as_bytes()).await.unwrap();
+        let mut found = vec![0; 4096];
+        let read = tokio::time::timeout(Duration::from_secs(5), socket.read(&mut found)).await.unwrap().unwrap();
+        String::from_utf8_lossy(&found[..read]).into_owned()
+    }
+}
+
+/// A server that answers each request with its own head, and with an echo after an upgrade.
+async fn upstream(name: &'static str) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut text = Vec::new();
+                let mut buffer = [0; 4096];
+                loop {
+                    while !text.windows(4).any(|w| w == b"\r\n\r\n") {
+                        match socket.read(&mut buffer).await {
+                            Ok(n) if n > 0 => text.extend_from_slice(&buffer[..n]),
+                            _ => return,
+                        }
+                    }
+                    let head = String::from_utf8_lossy(&text).to_lowercase();
+                    text.clear();
+                    if head.contains("upgrade: websocket") {
+                        let switch =
+                            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+                        socket.write_all(switch.as_bytes()).await.unwrap();
+                        while let Ok(n) = socket.read(&mut buffer).await {
+                            if n == 0 || socket.write_all(&buffer[..n]).await.is_err() {
+                                return;
+                            }
+                        }
+                        return;
+                    }
+                    let body = format!("{name}\n{head}");
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nx-slipway-fake: 1\r\nset-cookie: a=b; Domain=preview.localhost; Path=/\r\n\r\n",
+                        body.len()
+                    );
+                    if socket.write_all((head + &body).as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, task)
+}
+
+#[tokio::test]
+async fn requests_pass_as_they_are_and_credentials_stay_here() {
+    let running = Running::start().await;
+    let (at, _task) = upstream("one").await;
+    running.set(route(pb::RouteAccess::SignedIn, pb::RouteState::Up, &[at])).await;
+    assert_eq!(running.get("/").send().await.unwrap().status(), 401);
+    assert_eq!(running.get("/").bearer_auth("slw_wrong").send().await.unwrap().status(), 401);
+    let answer = running
+        .get("/a?b=c")
+        .bearer_auth(&running.platform.token)
+        .header("x-slipway-user", "root")
+        .header("x-forwarded-for", "6.6.6.6")
+        .header("cookie", "slipway-session=x; own=1")
+        .header("te", "gzip")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["x-slipway-env-uid"], "uid-7");
+    assert!(answer.headers()["x-robots-tag"].to_str().unwrap().contains("noindex"));
+    assert_eq!(answer.headers()["set-cookie"], "a=b; Path=/");
+    assert!(!answer.headers().contains_key("x-slipway-fake"));
+    let seen = answer.text().await.unwrap();
+    assert!(seen.starts_with("one\nget /a?b=c http/1.1"), "{seen}");
+    for gone in ["authorization", "slw_", "x-slipway-user", "6.6.6.6", "slipway-session", "gzip"] {
+        assert!(!seen.contains(gone), "{gone} in {seen}");
+    }
+    for there in ["cookie: own=1", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", &format!("host: {HOST}:")] {
+        assert!(seen.contains(there), "{there} not in {seen}");
+    }
+    running.set(route(pb::RouteAccess::AllowList, pb::RouteState::Up, &[at])).await;
+    assert_eq!(
+        running.get("/").bearer_auth(&running.platform.token).send().await.unwrap().status(),
+        200,
+        "administrators"
+    );
+    running.set(route(pb::RouteAccess::Public, pb::RouteState::Up, &[at])).await;
+    let open = running.get("/").header("authorization", "Basic b3du").send().await.unwrap().text().await.unwrap();
+    assert!(open.contains("authorization: basic"), "the application's own: {open}");
+    let open = running.get("/").bearer_auth(&running.platform.token).send().await.unwrap().text().await.unwrap();
+    assert!(!open.contains("authorization"), "the platform's own: {open}");
+}
+
+#[tokio::test]
+async fn a_host_has_one_meaning_or_none() {
+    let running = Running::start().await;
+    let (at, _task) = upstream("one").await;
+    running.set(route(pb::RouteAccess::Public, pb::RouteState::Up, &[at])).await;
+    let h = HOST;
+    for (bytes, code) in [
+        (format!("GET / HTTP/1.1\r\nHost: {}:80\r\n\r\n", h.to_uppercase()), "200"),
+        (format!("GET http://{h}/ HTTP/1.1\r\nHost: {h}\r\n\r\n"), "200"),
+        (format!("GET / HTTP/1.1\r\nHost: {h}\r\nHost: localhost\r\n\r\n"), "400"),
+        (format!("GET http://localhost/healthz HTTP/1.1\r\nHost: {h}\r\n\r\n"), "400"),
+        (format!("GET http://{h}/ HTTP/1.1\r\nHost: localhost\r\n\r\n"), "400"),
+        (format!("POST / HTTP/1.1\r\nHost: {h}\r\nContent-Length: 4\r\nTransfer-Encoding: gzip, x\r\n\r\nabcd"), "400"),
+        ("GET /healthz HTTP/1.1\r\nHost: pr-8-x.preview.localhost\r\n\r\n".to_owned(), "404"),
+        ("GET /healthz HTTP/1.1\r\nHost: preview.localhost\r\n\r\n".to_owned(), "404"),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "200"),
+    ] {
+        let answer = running.raw(&bytes).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{bytes}\n{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_is_changed_and_bytes_go_both_ways() {
+    let running = Running::start().await;
+    let (at, _task) = upstream("one").await;
+    running.set(route(pb::RouteAccess::Public, pb::RouteState::Up, &[at])).await;
+    let mut socket = TcpStream::connect(running.platform.address).await.unwrap();
+    let ask = format!("GET /ws HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    socket.write_all(ask.as_bytes()).await.unwrap();
+    let mut found = vec![0; 4096];
+    let read = socket.read(&mut found).await.unwrap();
+    assert!(found[..read].starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&found[..read]));
+    socket.write_all(b"hello").await.unwrap();
+    let mut echo = [0; 5];
+    tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut echo)).await.unwrap().unwrap();
+    assert_eq!(&echo, b"hello");
+}
+
+#[tokio::test]
+async fn rolling_addresses_under_load_fail_no_request() {
+    let running = Arc::new(Running::start().await);
+    let (mut at, mut task) = upstream("v").await;
+    running.set(route(pb::RouteAccess::Public, pb::RouteState::Up, &[at])).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let load: Vec<_> = (0..8)
+        .map(|_| {
+            let (running, stop) = (running.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut done = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    let answer = running.get("/").send().await.unwrap();
+                    assert_eq!(answer.status(), 200);
+                    answer.bytes().await.unwrap();
+                    done += 1;
+                }
+                done
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        let (next, running_on) = upstream("v").await;
+        running.stub.table.send_replace(vec![route(pb::RouteAccess::Public, pb::RouteState::Up, &[at, next])]);
+        // The old door closes before the table says so.
+        task.abort();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        running.stub.table.send_replace(vec![route(pb::RouteAccess::Public, pb::RouteState::Up, &[next])]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (at, task) = (next, running_on);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut all = 0;
+    for one in load {
+        all += one.await.unwrap();
+    }
+    assert!(all > 50, "{all} requests");
+}
+
+#[tokio::test]
+async fn a_sleeping_host_wakes_for_the_next_request() {
+    let running = Running::start().await;
+    let (at, _task) = upstream("awake").await;
+    running.stub.table.send_replace(vec![route(pb::RouteAccess::Public, pb::RouteState::Asleep, &[])]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let page = running.get("/").header("accept", "text/html").send().await.unwrap();
+    assert_eq!((page.status().as_u16(), page.headers()["retry-after"].to_str().unwrap()), (503, "2"));
+    assert!(page.text().await.unwrap().contains("http-equiv=\"refresh\""));
+    assert!(running.stub.woken.load(Ordering::SeqCst));
+    let table = running.stub.table.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        table.send_replace(vec![route(pb::RouteAccess::Public, pb::RouteState::Up, &[at])]);
+    });
+    let held = running.get("/").send().await.unwrap();
+    assert_eq!(held.status(), 200);
+    assert!(held.text().await.unwrap().starts_with("awake"));
+    running.set(route(pb::RouteAccess::Public, pb::RouteState::None, &[])).await;
+    let down = running.get("/").send().await.unwrap();
+    assert_eq!(down.status(), 502);
+    assert!(down.text().await.unwrap().contains("environments/pr-7-x"));
+}
