@@ -199,7 +199,7 @@ async fn requests_pass_as_they_are_and_credentials_stay_here() {
     assert!(!answer.headers().contains_key("x-slipway-fake"));
     let seen = answer.text().await.unwrap();
     assert!(seen.starts_with("one\nget /a?b=c http/1.1"), "{seen}");
-    for gone in ["authorization", "slw_", "x-slipway-user", "6.6.6.6", "slipway-session", "gzip"] {
+    for gone in ["authorization", "slw_", "x-slipway-user", "6.6.6.6", "slipway-session", "\nte: "] {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
     for there in ["cookie: own=1", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http", &format!("host: {HOST}:")] {
