@@ -9,6 +9,7 @@ use slipway_proto::access::v1::role_binding_service_client::RoleBindingServiceCl
 use slipway_proto::access::v1::token_service_client::TokenServiceClient;
 use slipway_proto::catalog::v1::entity_service_client::EntityServiceClient;
 use slipway_proto::catalog::v1::location_service_client::LocationServiceClient;
+use slipway_proto::environment::v1::cluster_service_client::ClusterServiceClient;
 use slipway_proto::environment::v1::environment_service_client::EnvironmentServiceClient;
 use slipway_proto::environment::v1::preview_service_client::PreviewServiceClient;
 use slipway_proto::environment::v1::scm_connection_service_client::ScmConnectionServiceClient;
@@ -26,7 +27,7 @@ use tonic_types::StatusExt as _;
 
 /// Every client over one channel.
 #[derive(Clone)]
-pub struct Calls(Wire);
+pub struct Calls(Wire, String);
 
 macro_rules! clients {
     ($($name:ident: $client:ident;)+) => {
@@ -47,6 +48,7 @@ clients! {
     environments: EnvironmentServiceClient;
     previews: PreviewServiceClient;
     scm_connections: ScmConnectionServiceClient;
+    clusters: ClusterServiceClient;
     dora: DoraServiceClient;
     facts: FactServiceClient;
     pipelines: PipelineServiceClient;
@@ -59,7 +61,12 @@ impl Calls {
     /// Connects at the first call.
     pub fn new(address: SocketAddr, token: &str) -> Result<Self> {
         let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-        Ok(Self(InterceptedService::new(channel, Bearer::new(token)?)))
+        Ok(Self(InterceptedService::new(channel, Bearer::new(token)?), token.to_owned()))
+    }
+
+    /// The token itself, for what is no gRPC call.
+    pub fn token(&self) -> &str {
+        &self.1
     }
 }
 

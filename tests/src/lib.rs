@@ -9,4 +9,5 @@ pub mod github;
 pub mod http;
 pub mod main_job;
 pub mod platform;
+pub mod preview_job;
 pub mod program;

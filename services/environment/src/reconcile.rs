@@ -297,9 +297,18 @@ impl Reconciler {
             let fault = Fault { reason: "POLICY_VIOLATION", message: policy::message(&violations) };
             return Ok(Err((Aspect::PolicyPassed, fault)));
         }
-        let address = Address { host: &host, gateway: &platform.gateway, routes: routes(cluster.as_ref()) };
+        let address =
+            Address { host: &host, gateway: &platform.gateway, routes: self.routes(env, cluster.as_ref()).await? };
         let docs = layout::complete(env, &platform.profile(env.tier), &address, docs);
         Ok(fitted(env, docs).map_err(|fault| (Aspect::PolicyPassed, fault)))
+    }
+
+    /// What brings requests: with the target git the chart's and the platform's routes are published as ever; a registered cluster
+    /// says it, any other is asked what it serves.
+    async fn routes(&self, env: &Environment, cluster: Option<&Version>) -> Result<Routes> {
+        let Some(version) = cluster else { return Ok(Routes::Gateway) };
+        let registered = self.0.store.cluster(&self.0.store.db, &env.cluster).await?;
+        Ok(registered.map_or_else(|| Routes::of(&version.apis), |cluster| cluster.routing))
     }
 
     /// Receipt, tombstone and the end of the life in one transaction.
@@ -325,11 +334,6 @@ impl Reconciler {
 struct Complete {
     files: Vec<(String, String)>,
     note: String,
-}
-
-/// What brings requests: with the target git the chart's and the platform's routes are published as ever.
-fn routes(cluster: Option<&Version>) -> Routes {
-    cluster.map_or(Routes::Gateway, |version| Routes::of(&version.apis))
 }
 
 /// Checks the quota before anything is applied (ENV-65); with the target git somebody else applies, and decides.

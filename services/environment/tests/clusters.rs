@@ -9,6 +9,7 @@ use slipway_environment::{
     model::{
         cluster::{CheckVerdict, Cluster},
         environment::Target,
+        layout::Routes,
         tier::Tier,
     },
     world::{World, clusters::Registered, fake::Fake},
@@ -39,7 +40,14 @@ async fn platform(scratch: &Scratch, credentials: &Path) -> (Fake, App) {
 
 fn spec(file: &str) -> ClusterSpec {
     let kubeconfig_file = file.to_owned();
-    ClusterSpec { kubeconfig_file, in_cluster: false, target: Target::Apply, tiers: vec![], is_default: true }
+    ClusterSpec {
+        kubeconfig_file,
+        in_cluster: false,
+        target: Target::Apply,
+        tiers: vec![],
+        is_default: true,
+        routing: Routes::Proxy,
+    }
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T>) -> Error {

@@ -19,6 +19,7 @@ use crate::{
     model::{
         cluster::{self, Check, CheckVerdict, Cluster, Placement},
         environment::Target,
+        layout::Routes,
         tier::Tier,
     },
     world::{cluster::Credential, cluster_checks},
@@ -42,6 +43,8 @@ pub struct ClusterSpec {
     pub tiers: Vec<Tier>,
     /// Whether environments that name no cluster come here.
     pub is_default: bool,
+    /// What answers at the hosts of its environments.
+    pub routing: Routes,
 }
 
 /// A cluster for an answer: registered, or known from the configuration by its id alone.
@@ -87,6 +90,7 @@ impl App {
             target: spec.target,
             tiers: spec.tiers.clone(),
             is_default: spec.is_default,
+            routing: spec.routing,
             git_version: String::new(),
             checks: Vec::new(),
             checked_us: 0,
@@ -128,10 +132,11 @@ impl App {
             target: read.target,
             tiers: read.tiers.clone(),
             is_default: read.is_default,
+            routing: read.routing,
         });
         (cluster.kubeconfig_file, cluster.in_cluster, cluster.target) =
             (new.kubeconfig_file, new.in_cluster, new.target);
-        (cluster.tiers, cluster.is_default) = (new.tiers, new.is_default);
+        (cluster.tiers, cluster.is_default, cluster.routing) = (new.tiers, new.is_default, new.routing);
         self.tried(Violations::new(), &mut cluster, only_check).await?;
         if only_check { Ok(cluster) } else { self.keep(call, &read, cluster, &["*"]).await }
     }

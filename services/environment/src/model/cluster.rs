@@ -3,7 +3,7 @@
 //! Owns the choice by tier and the list of permissions (ENV-128, ENV-183). Refuses credentials: it knows the name of a file.
 use serde::{Deserialize, Serialize};
 
-use super::{environment::Target, tier::Tier};
+use super::{environment::Target, layout::Routes, tier::Tier};
 
 /// What a check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,9 @@ pub struct Cluster {
     pub tiers: Vec<Tier>,
     /// Whether environments that name no cluster come here.
     pub is_default: bool,
+    /// What answers at the hosts of its environments.
+    #[serde(default)]
+    pub routing: Routes,
     /// Version of Kubernetes last seen.
     pub git_version: String,
     /// What the last checks said.
@@ -203,6 +206,7 @@ mod tests {
             target: Target::Apply,
             tiers: tiers.to_vec(),
             is_default,
+            routing: Routes::Proxy,
             git_version: String::new(),
             checks: Vec::new(),
             checked_us: 0,

@@ -47,13 +47,15 @@ pub fn complete(env: &Environment, profile: &Profile, address: &Address<'_>, ren
 }
 
 /// How requests reach the workloads of a cluster (ENV-101).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Routes {
     /// By routes of the Gateway API.
     Gateway,
     /// By an Ingress, where there is no Gateway API.
     Ingress,
     /// By the built-in preview proxy only; no object says so.
+    #[default]
     Proxy,
 }
 

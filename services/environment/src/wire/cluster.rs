@@ -10,10 +10,11 @@ use crate::{
     model::{
         cluster::{self, Check, CheckVerdict, Cluster},
         environment::Target,
+        layout::Routes,
     },
 };
 
-const CHANGEABLE: [&str; 5] = ["kubeconfig_file", "in_cluster", "target", "tiers", "default"];
+const CHANGEABLE: [&str; 6] = ["kubeconfig_file", "in_cluster", "target", "tiers", "default", "routing"];
 
 /// A cluster as callers read it.
 pub fn render(listed: &Listed) -> pb::Cluster {
@@ -41,6 +42,7 @@ pub fn registered(cluster: &Cluster) -> pb::Cluster {
         target: environment::target_to(cluster.target).into(),
         tiers: cluster.tiers.iter().map(|tier| environment::tier_to(*tier).into()).collect(),
         default: cluster.is_default,
+        routing: routing(cluster.routing).into(),
         configured: false,
         version: cluster.git_version.clone(),
         checks: cluster.checks.iter().map(check).collect(),
@@ -64,6 +66,14 @@ fn check(check: &Check) -> pb::ClusterCheck {
     }
 }
 
+fn routing(routes: Routes) -> pb::Routing {
+    match routes {
+        Routes::Proxy => pb::Routing::PreviewProxy,
+        Routes::Gateway => pb::Routing::Gateway,
+        Routes::Ingress => pb::Routing::Ingress,
+    }
+}
+
 /// What a caller sets.
 pub fn spec(cluster: &pb::Cluster) -> ClusterSpec {
     ClusterSpec {
@@ -75,6 +85,11 @@ pub fn spec(cluster: &pb::Cluster) -> ClusterSpec {
         },
         tiers: cluster.tiers().filter_map(environment::tier_from).collect(),
         is_default: cluster.default,
+        routing: match cluster.routing() {
+            pb::Routing::Unspecified | pb::Routing::PreviewProxy => Routes::Proxy,
+            pb::Routing::Gateway => Routes::Gateway,
+            pb::Routing::Ingress => Routes::Ingress,
+        },
     }
 }
 
@@ -98,6 +113,7 @@ pub fn change(asked: &pb::Cluster, paths: &[String]) -> Result<impl Fn(ClusterSp
     let is_set = move |field: &str, is_given: bool| {
         if paths.is_empty() { is_given } else { paths.iter().any(|path| path == field || path == "*") }
     };
+    let routing_given = asked.routing() != pb::Routing::Unspecified;
     let target_given = asked.target() != pb::Target::Unspecified;
     Ok(move |old: ClusterSpec| ClusterSpec {
         kubeconfig_file: if is_set("kubeconfig_file", !new.kubeconfig_file.is_empty()) {
@@ -108,6 +124,7 @@ pub fn change(asked: &pb::Cluster, paths: &[String]) -> Result<impl Fn(ClusterSp
         in_cluster: if is_set("in_cluster", new.in_cluster) { new.in_cluster } else { old.in_cluster },
         target: if is_set("target", target_given) { new.target } else { old.target },
         tiers: if is_set("tiers", !new.tiers.is_empty()) { new.tiers.clone() } else { old.tiers },
+        routing: if is_set("routing", routing_given) { new.routing } else { old.routing },
         is_default: if is_set("default", new.is_default) { new.is_default } else { old.is_default },
     })
 }
