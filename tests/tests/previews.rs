@@ -17,6 +17,8 @@ use slipway_tests::preview_job::PreviewJob;
 use slipway_tests::program;
 
 const TOOLS: &[&str] = &["git", "helm", "go", "kubectl"];
+/// Most kills of one walk, so that both engines have their share.
+const KILLS_A_WALK: usize = 6;
 /// A value that must be nowhere but in the cluster's Secret.
 const CANARY: &str = "canary-7c1f9e3b";
 
@@ -159,7 +161,10 @@ async fn nothing_is_left(this: &PreviewJob, gone: &environment::Environment) -> 
     for kind in ["Namespace", "ResourceQuota", "NetworkPolicy", "Deployment", "Service", "Secret"] {
         ensure!(has(kind), "the receipt names no {kind}: {:#?}", receipt.objects);
     }
-    ensure!(receipt.objects.iter().all(|object| object.delete_time.is_some()), "{:#?}", receipt.objects);
+    // Whatever is not gone was kept on purpose, and says why: the host stays with its pull request.
+    let kept: Vec<&str> =
+        receipt.objects.iter().filter(|o| o.delete_time.is_none()).map(|object| object.kind.as_str()).collect();
+    ensure!(kept == ["HostReservation"], "{:#?}", receipt.objects);
     Ok(())
 }
 
@@ -223,7 +228,7 @@ async fn killed_on_a_real_cluster_nothing_is_orphaned_and_nothing_doubled() {
     let (mut kills, mut walks) = (0, 0);
     while kills < wanted {
         let engine = engines[walks % engines.len()];
-        let walk = killed_walk(engine, cluster.clone(), seed + walks as u64, wanted - kills).await;
+        let walk = killed_walk(engine, cluster.clone(), seed + walks as u64, (wanted - kills).min(KILLS_A_WALK)).await;
         kills += walk.unwrap_or_else(|e| panic!("walk {walks} on {engine:?}, seed {seed}: {e:?}"));
         walks += 1;
     }

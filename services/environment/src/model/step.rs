@@ -119,8 +119,13 @@ pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
 
 /// Whether its time is over; a pinned one has time (ENV-111).
 fn is_expired(env: &Environment, now_us: i64) -> bool {
-    let is_pinned = env.pin.as_ref().is_some_and(|pin| pin.until_us > now_us);
-    env.tier.ttl_cap_us().is_some() && !is_pinned && env.expire_us.is_some_and(|at| at <= now_us)
+    ends_at_us(env).is_some_and(|at| at <= now_us)
+}
+
+/// When its time is over: not before its pin ends; never for tiers that nothing ends.
+fn ends_at_us(env: &Environment) -> Option<i64> {
+    let at = env.expire_us.filter(|_| env.tier.ttl_cap_us().is_some())?;
+    Some(env.pin.as_ref().map_or(at, |pin| at.max(pin.until_us)))
 }
 
 fn publish(env: &mut Environment, facts: &Facts<'_>) -> Action {
@@ -283,7 +288,7 @@ fn wait_for_images(env: &mut Environment, facts: &Facts<'_>, missing: &str) -> A
 
 /// How long nothing has to be done: until it expires, is tried again, or the source is looked at without a hint.
 pub(super) fn rest(env: &Environment, facts: &Facts<'_>) -> Action {
-    let expiry = env.expire_us.filter(|_| env.tier.ttl_cap_us().is_some());
+    let expiry = ends_at_us(env);
     let stalled = env.status.conditions.holds(Aspect::Stalled, env.generation);
     let retry = env.status.retry_us.filter(|_| stalled);
     let poll = (facts.reading != &Reading::Fixed).then_some(facts.now_us + facts.poll_us);

@@ -1,6 +1,10 @@
 //! The step function as a table, and as a simulation over random histories.
 use super::*;
-use crate::model::{config::Config, environment::fixture, state::State};
+use crate::model::{
+    config::Config,
+    environment::{Pin, fixture},
+    state::State,
+};
 
 const NOW: i64 = 10_000_000;
 const POLL: i64 = 60_000_000;
@@ -78,6 +82,18 @@ fn a_preview_is_published_in_order() {
     assert_eq!((env.state(), env.generation, env.is_settled()), (State::Published, 1, true));
     // The same again does nothing.
     assert_eq!(settle(&mut env, &open, NOW + 1), [Action::Wait(POLL)]);
+}
+
+#[test]
+fn a_pinned_preview_rests_beyond_its_time_and_ends_with_its_pin() {
+    let mut env = fixture::preview();
+    let open = Reading::Open(head("a"));
+    env.expire_us = Some(NOW + 1);
+    env.pin = Some(Pin { reason: "demo".to_owned(), actor: "user:default/ann".to_owned(), until_us: NOW + 10 * POLL });
+    settle(&mut env, &open, NOW);
+    assert_eq!(settle(&mut env, &open, NOW + POLL), [Action::Wait(POLL)]);
+    let taken = settle(&mut env, &open, NOW + 10 * POLL);
+    assert!(taken.contains(&Action::Remove), "{taken:?}");
 }
 
 #[test]
