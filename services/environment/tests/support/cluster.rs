@@ -37,8 +37,8 @@ pub struct Effect {
 pub struct Taps {
     pub effects: Vec<Effect>,
     pub counts: BTreeMap<String, u64>,
-    /// By prefix of the namespace: the effect at which the worker dies.
-    pub kills: BTreeMap<String, (u64, Kill)>,
+    /// By prefix of the namespace: the effects at which the worker dies.
+    pub kills: BTreeMap<String, Vec<(u64, Kill)>>,
     pub killed: u64,
     pub unguarded: Vec<String>,
     pub extra: Vec<Doc>,
@@ -94,12 +94,8 @@ impl Tapped {
         let count = taps.counts.entry(namespace.to_owned()).or_default();
         *count += 1;
         let at = *count;
-        let key = taps
-            .kills
-            .iter()
-            .find(|(prefix, (n, _))| namespace.starts_with(*prefix) && *n == at)
-            .map(|(k, _)| k.clone())?;
-        let (_, kill) = taps.kills.remove(&key)?;
+        let plans = taps.kills.iter().find(|(prefix, _)| namespace.starts_with(prefix.as_str())).map(|(_, plans)| plans)?;
+        let (_, kill) = *plans.iter().find(|(n, _)| *n == at)?;
         taps.killed += 1;
         Some(kill)
     }
@@ -241,9 +237,9 @@ fn chart(release: &str, sha: &str, taps: &Taps) -> Vec<Doc> {
         "ports": [{"containerPort": 8080}],
         "resources": {"requests": {"cpu": taps.cpu, "memory": "64Mi"}, "limits": {"memory": "64Mi"}},
         "securityContext": {
-            "allowPrivilegeEscalation": taps.unsafe_pod,
+            "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
-            "runAsNonRoot": true,
+            "runAsNonRoot": (!taps.unsafe_pod).then_some(true),
             "runAsUser": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
