@@ -1,4 +1,5 @@
-//! The loops over a world in memory: previews from hint to receipt, kills at every effect, and a thousand shuffled events.
+//! The loops over a world in memory: previews from hint to receipt, kills at every effect, and five thousand shuffled
+//! events.
 #![allow(clippy::unwrap_used)]
 mod support;
 
@@ -381,14 +382,14 @@ fn set(fake: &Fake, number: u64, truth: Truth) {
 }
 
 #[tokio::test]
-async fn a_thousand_shuffled_doubled_and_lost_events_converge() {
+async fn five_thousand_shuffled_doubled_delayed_and_lost_events_converge() {
     let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
     let (fake, app, clock) = shop(&scratch).await;
     let mut dice = Dice(7);
-    let mut truths = [Truth { sha: 0, is_open: false, opened_us: 0, changed_us: 0 }; 20];
+    let mut truths = [Truth { sha: 0, is_open: false, opened_us: 0, changed_us: 0 }; 200];
     let mut late: Vec<u64> = Vec::new();
-    for event in 1..=1000u64 {
-        let number = dice.roll(20);
+    for event in 1..=5000u64 {
+        let number = dice.roll(200);
         let (truth, now_us) = (&mut truths[number as usize], event as i64 * 10);
         truth.changed_us = now_us;
         match (truth.is_open, dice.roll(5)) {
@@ -416,7 +417,7 @@ async fn a_thousand_shuffled_doubled_and_lost_events_converge() {
             let sha = truths[number as usize].sha.saturating_sub(dice.roll(2));
             let _ = app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(number as i64 + 1, sha)).await;
         }
-        if event % 10 == 0 {
+        if event % 40 == 0 {
             run(&app).await;
         }
     }

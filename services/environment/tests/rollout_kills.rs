@@ -30,7 +30,7 @@ use slipway_kit::{clock::Clock, db::scratch::Scratch, worker::enqueue};
 use support::{REPOSITORY, ann, call, open, wanted};
 
 /// Lives, each with deaths so many effects apart: together every effect of a life is one of them, before and after it.
-const LIVES: u64 = 18;
+const LIVES: u64 = 21;
 /// How often a worker dies in each life.
 const DEATHS: u64 = 3;
 

@@ -94,7 +94,8 @@ impl Tapped {
         let count = taps.counts.entry(namespace.to_owned()).or_default();
         *count += 1;
         let at = *count;
-        let plans = taps.kills.iter().find(|(prefix, _)| namespace.starts_with(prefix.as_str())).map(|(_, plans)| plans)?;
+        let plans =
+            taps.kills.iter().find(|(prefix, _)| namespace.starts_with(prefix.as_str())).map(|(_, plans)| plans)?;
         let (_, kill) = *plans.iter().find(|(n, _)| *n == at)?;
         taps.killed += 1;
         Some(kill)
