@@ -41,6 +41,8 @@ const USE_GRAIN_US: i64 = 60_000_000;
 /// Tries to wake an environment that others change meanwhile.
 const TRIES_MAX: usize = 10;
 
+/// Documents that matter to routes, by uid, with the digest of the render they are of.
+type Documents = BTreeMap<String, (String, Arc<Vec<Doc>>)>;
 type Table = Arc<BTreeMap<String, Arc<Route>>>;
 
 /// The table; cheap to clone.
@@ -51,7 +53,7 @@ struct Inner {
     /// Nothing until the first pass is done.
     table: watch::Sender<Option<Table>>,
     /// Documents that matter to routes, by uid, with the digest of the render they are of.
-    documents: Mutex<BTreeMap<String, (String, Arc<Vec<Doc>>)>>,
+    documents: Mutex<Documents>,
 }
 
 impl Default for Routes {
@@ -109,7 +111,7 @@ impl Routes {
         self.0.table.borrow().as_ref().is_some_and(|table| table.values().any(|route| route.uid == uid))
     }
 
-    fn documents(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (String, Arc<Vec<Doc>>)>> {
+    fn documents(&self) -> std::sync::MutexGuard<'_, Documents> {
         self.0.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -95,7 +95,7 @@ fn pod_security(pod: &Doc, labels: &Value) -> Result<(), Refusal> {
     Err(Refusal::PodSecurity(text))
 }
 
-fn named<'a>(pod: &'a Doc, bad: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+fn named(pod: &Doc, bad: impl Fn(&Value) -> bool) -> Vec<&str> {
     containers(pod).filter(|c| bad(c)).filter_map(|c| c["name"].as_str()).collect()
 }
 
@@ -259,16 +259,19 @@ fn fits(quota: &Doc, doc: &Doc, resource: &str, used: &dyn Fn(&str) -> Milli) ->
         .filter_map(|(key, asked)| {
             let used = used(key);
             let hard = amount(&hard[*key]).unwrap_or(0);
-            (*asked > 0 && used + asked > hard).then(|| (*key, *asked, used, hard))
+            (*asked > 0 && used + asked > hard).then_some((*key, *asked, used, hard))
         })
         .collect();
     if over.is_empty() {
         return Ok(());
     }
-    let list = |pick: &dyn Fn(&(&String, Milli, Milli, Milli)) -> Milli| {
-        over.iter().map(|row| format!("{}={}", row.0, word(row.0, pick(row)))).collect::<Vec<_>>().join(",")
+    let list = |amounts: Vec<Milli>| {
+        let rows = over.iter().zip(amounts).map(|(row, amount)| format!("{}={}", row.0, word(row.0, amount)));
+        rows.collect::<Vec<_>>().join(",")
     };
-    let (requested, used, limited) = (list(&|row| row.1), list(&|row| row.2), list(&|row| row.3));
+    let requested = list(over.iter().map(|row| row.1).collect());
+    let used = list(over.iter().map(|row| row.2).collect());
+    let limited = list(over.iter().map(|row| row.3).collect());
     let text = format!("{title}: exceeded quota: {name}, requested: {requested}, used: {used}, limited: {limited}");
     Err(Refusal::Quota(text))
 }

@@ -152,15 +152,20 @@ fn at<'a>(doc: &'a Value, path: &[Step]) -> Option<&'a Value> {
     let found = match step {
         Step::Field(name) => doc.get(name)?,
         Step::Keyed(keys) => doc.as_array()?.iter().find(|item| is_item(item, keys))?,
-        Step::Member(value) => doc.as_array()?.iter().find(|item| item.to_string() == *value)?,
+        Step::Member(value) => doc.as_array()?.iter().find(|item| is_text(item, value))?,
     };
     at(found, rest)
+}
+
+/// Whether a value is written so.
+fn is_text(value: &Value, text: &str) -> bool {
+    value.to_string() == text
 }
 
 fn is_item(item: &Value, keys: &[(&'static str, String)]) -> bool {
     keys.iter().all(|(key, value)| match item.get(*key) {
         None => *key == "protocol" && value == "\"TCP\"",
-        Some(found) => found.to_string() == *value,
+        Some(found) => is_text(found, value),
     })
 }
 
@@ -228,7 +233,7 @@ fn remove(doc: &mut Value, path: &[Step]) -> bool {
             items.is_empty()
         }
         (Step::Member(value), Value::Array(items)) => {
-            items.retain(|item| item.to_string() != *value);
+            items.retain(|item| !is_text(item, value));
             items.is_empty()
         }
         _ => false,
