@@ -1,7 +1,6 @@
 //! What a person is told of a cluster: diagnoses, lines and happenings, and the mistakes they make asking.
 #![allow(clippy::unwrap_used, missing_docs)]
 #[path = "support/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 mod support;
 

@@ -236,7 +236,10 @@ impl Town {
             let env = self.env(*number).await;
             let receipt = self.store().receipt(&self.scratch.db, &env.uid).await.unwrap().unwrap();
             let namespaces = receipt.objects.iter().filter(|o| o.kind == "Namespace");
-            assert_eq!(namespaces.map(|o| o.uid.clone()).collect::<Vec<_>>(), [env.status.namespace_uid.clone()]);
+            assert_eq!(
+                namespaces.map(|o| o.uid.clone()).collect::<Vec<_>>(),
+                std::slice::from_ref(&env.status.namespace_uid)
+            );
             assert!(receipt.objects.len() >= env.status.inventory.len() && receipt.is_observed, "{number}");
         }
         assert_eq!(self.world.taps().unguarded, [] as [&str; 0]);

@@ -157,9 +157,10 @@ fn at<'a>(doc: &'a Value, path: &[Step]) -> Option<&'a Value> {
     at(found, rest)
 }
 
-/// Whether a value is written so.
+/// Whether a value is written so as JSON.
 fn is_text(value: &Value, text: &str) -> bool {
-    value.to_string() == text
+    let written = value.to_string();
+    written == text
 }
 
 fn is_item(item: &Value, keys: &[(&'static str, String)]) -> bool {
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!(apply(&mut live, &mut managers, "helm", &deployment(Some(2), "a:1", &[]), false), Ok(()));
         assert_eq!(apply(&mut live, &mut managers, "me", &deployment(Some(2), "a:1", &[]), false), Ok(()));
         let wanted = deployment(Some(3), "a:2", &[]);
-        let conflict = apply(&mut live, &mut managers, "me", &wanted, false).unwrap_err();
+        let conflict = apply(&mut live, &mut managers, "me", &wanted, false).expect_err("another manager owns it");
         assert_eq!(conflict.managers, ["helm"]);
         let fields = [".spec.replicas", ".spec.template.spec.containers[name=\"app\"].image"];
         assert_eq!(conflict.fields, fields);
