@@ -29,8 +29,10 @@ use slipway_environment::{
 use slipway_kit::{clock::Clock, db::scratch::Scratch, worker::enqueue};
 use support::{REPOSITORY, ann, call, open, wanted};
 
-/// Lives, each with deaths so many effects apart: together every effect of a life is one of them, before and after it.
-const LIVES: u64 = 21;
+/// Lives; each begins its deaths one effect later, so that together every effect of a life is one of them, before and after it.
+const LIVES: u64 = 24;
+/// Effects, or commits, between two deaths of one life.
+const APART: u64 = 9;
 /// How often a worker dies in each life.
 const DEATHS: u64 = 3;
 
@@ -252,7 +254,7 @@ async fn a_death_at_any_effect_or_commit_changes_nothing_about_the_end() {
     let mut points = 0;
     for scratch in support::databases().await {
         let lives = 1..=LIVES;
-        let at = |life: u64| (0..DEATHS).map(move |n| life + n * LIVES);
+        let at = |life: u64| (0..DEATHS).map(move |n| life + n * APART);
         let numbers = lives.clone().flat_map(|life| [1000 + life, 2000 + life, 3000 + life]);
         let town = Town::new(scratch, numbers.map(|number| number as i64).collect()).await;
         for life in lives.clone() {
