@@ -44,14 +44,18 @@ pub struct Answer {
 impl PreviewJob {
     /// Registers the cluster with the platform and makes the service from the golden path.
     pub async fn begin(handle: &Handle, cluster: Cluster, name: &str) -> Result<Self> {
-        let job = Job::begin(handle, name).await?;
-        let credentials = handle.data().join("credentials");
-        std::fs::create_dir_all(&credentials)?;
-        std::fs::copy(cluster.kubeconfig(), credentials.join("real.kubeconfig"))?;
-        let this = Self { job, cluster };
+        let this = Self::unregistered(handle, cluster, name).await?;
+        std::fs::copy(this.cluster.kubeconfig(), handle.data().join("credentials/real.kubeconfig"))?;
         this.register().await?;
-        this.job.create_service().await?;
         Ok(this)
+    }
+
+    /// Makes the service; the cluster is left to be registered.
+    pub async fn unregistered(handle: &Handle, cluster: Cluster, name: &str) -> Result<Self> {
+        let job = Job::begin(handle, name).await?;
+        std::fs::create_dir_all(handle.data().join("credentials"))?;
+        job.create_service().await?;
+        Ok(Self { job, cluster })
     }
 
     async fn register(&self) -> Result<()> {
