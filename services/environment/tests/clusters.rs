@@ -80,6 +80,19 @@ async fn mistakes_are_told_with_what_to_do() {
         .unwrap();
         let checked: Cluster = make(spec("runs.yaml"), true).await.unwrap();
         assert!(checked.is_unfit() && checked.checks[0].message.contains("runs a program"), "{:?}", checked.checks);
+        std::fs::write(
+            dir.path().join("open.yaml"),
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n\
+             clusters: [{name: k, cluster: {server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}}]\n\
+             users: [{name: u, user: {token: t}}]\n",
+        )
+        .unwrap();
+        let checked: Cluster = make(spec("open.yaml"), true).await.unwrap();
+        assert!(
+            checked.is_unfit() && checked.checks[0].message.contains("check of certificates"),
+            "{:?}",
+            checked.checks
+        );
         let denied = app.create_cluster(&call(ann(), "CreateCluster"), "main", &spec("x.yaml"), false).await;
         assert_eq!(refused(denied).reason().name, "PERMISSION_DENIED");
         let configured = app.create_cluster(&call(root(), "CreateCluster"), "local", &spec("x.yaml"), false).await;

@@ -69,7 +69,7 @@ impl Kubernetes {
     /// The cluster that a kubeconfig file names; its current context.
     ///
     /// # Errors
-    /// INVALID_CONFIG if the file is no kubeconfig or would run a program.
+    /// INVALID_CONFIG if the file is no kubeconfig, would run a program, or skips the check of certificates.
     pub async fn from_file(path: &Path) -> Result<Self> {
         let invalid = |text: String| Error::new(&INVALID_CONFIG, text);
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -84,6 +84,10 @@ impl Kubernetes {
                 );
                 return Err(invalid(text));
             }
+        }
+        let clusters = kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
+        if clusters.into_iter().any(|cluster| cluster.insecure_skip_tls_verify == Some(true)) {
+            return Err(invalid(format!("the kubeconfig {name} skips the check of certificates; name its authority")));
         }
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         Self::new(config.map_err(|e| invalid(format!("the kubeconfig {name} is not usable")).source(e))?)
