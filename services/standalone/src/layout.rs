@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -15,6 +16,12 @@ use anyhow::{Context as _, Result, bail};
 pub const SCM: &str = "local";
 /// Bytes of the webhook secret (SAFE-27 asks for 32 at least).
 const SECRET_BYTES: usize = 32;
+
+/// Longest wait for the directory: a platform that was killed while it started a program of its own (git, helm) holds it, through that
+/// child, until the child runs.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Time between two looks at it.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// Directories of a data directory.
 const PARTS: [&str; 6] = ["databases", "keys", "scm", "gitops", "files", "credentials"];
@@ -51,12 +58,20 @@ impl Layout {
         &self.root
     }
 
-    /// Takes the directory for this process.
+    /// Takes the directory for this process; waits up to 5 s for one that is just ending.
     pub fn lock(&self) -> Result<Lock> {
         let path = self.root.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
-        if file.try_lock().is_err() {
-            bail!("another slipway uses {}: stop it, or name another directory with --data", self.root.display());
+        let until = Instant::now() + LOCK_WAIT;
+        while let Err(refused) = file.try_lock() {
+            match refused {
+                fs::TryLockError::Error(e) => return Err(e).context(format!("cannot lock {}", path.display())),
+                fs::TryLockError::WouldBlock if Instant::now() < until => std::thread::sleep(LOCK_POLL),
+                fs::TryLockError::WouldBlock => {
+                    let root = self.root.display();
+                    bail!("another slipway uses {root}: stop it, or name another directory with --data");
+                }
+            }
         }
         Ok(Lock { _file: file })
     }
@@ -152,8 +167,12 @@ mod tests {
         let layout = Layout::open(&home.path().join("data")).unwrap();
         let held = layout.lock().unwrap();
         assert!(layout.lock().err().unwrap().to_string().contains("another slipway"));
-        drop(held);
+        let leaves = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(held);
+        });
         layout.lock().unwrap();
+        leaves.join().unwrap();
         let secret = layout.webhook_secret().unwrap();
         assert_eq!(secret, layout.webhook_secret().unwrap());
         assert!(secret.len() >= SECRET_BYTES);
