@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod lists;
 pub mod rates;
 pub mod role_bindings;
+pub mod sessions;
 pub mod start;
 pub mod tokens;
 pub mod trust_entries;

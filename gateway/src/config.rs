@@ -76,6 +76,16 @@ pub struct Proxy {
     /// Requests going on at one host.
     #[serde(default = "requests")]
     pub requests_per_host: usize,
+    /// How long a connection that changed its protocol may stand still, in seconds; an hour, as tunnels have at ingress controllers.
+    #[serde(default = "tunnel_idle")]
+    pub tunnel_idle_seconds: u64,
+    /// Connections with a changed protocol, in all.
+    #[serde(default = "tunnels")]
+    pub tunnels: usize,
+    /// Address at which browsers reach the platform itself, where they sign in; browsers cannot sign in if absent. The hosts of the
+    /// domain are taken to have its scheme and port.
+    #[serde(default)]
+    pub platform_url: Option<String>,
 }
 
 impl Proxy {
@@ -89,6 +99,9 @@ impl Proxy {
             answer_seconds: answer(),
             idle_seconds: idle(),
             requests_per_host: requests(),
+            tunnel_idle_seconds: tunnel_idle(),
+            tunnels: tunnels(),
+            platform_url: None,
         }
     }
 }
@@ -111,6 +124,14 @@ fn idle() -> u64 {
 
 fn requests() -> usize {
     256
+}
+
+fn tunnel_idle() -> u64 {
+    3600
+}
+
+fn tunnels() -> usize {
+    1024
 }
 
 /// TLS of the listener.
@@ -231,13 +252,35 @@ impl Config {
             wrong.check(counted, format!("webhooks.{source}.secret_files"), "must be one file, or two in a rotation");
         }
         if let Some(proxy) = &self.proxy {
-            let label =
-                |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-            wrong.check(proxy.domain.split('.').all(label), "proxy.domain", "must be a domain in lower case");
-            let room = (1..=100_000).contains(&proxy.requests_per_host);
-            wrong.check(room, "proxy.requests_per_host", "must be 1 to 100000");
+            proxy.validate(&mut wrong);
         }
         wrong.finish()
+    }
+}
+
+impl Proxy {
+    fn validate(&self, wrong: &mut Violations) {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let label = |l: &str| !l.is_empty() && l.bytes().all(plain);
+        wrong.check(self.domain.split('.').all(label), "proxy.domain", "must be a domain in lower case");
+        let room = |n: usize| (1..=100_000).contains(&n);
+        wrong.check(room(self.requests_per_host), "proxy.requests_per_host", "must be 1 to 100000");
+        wrong.check(room(self.tunnels), "proxy.tunnels", "must be 1 to 100000");
+        wrong.check(self.tunnel_idle_seconds > 0, "proxy.tunnel_idle_seconds", "must be 1 or more");
+        let Some(address) = &self.platform_url else { return };
+        let url = url::Url::parse(address).ok();
+        let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+        let is_here = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        let is_plain = url.as_ref().is_some_and(|url| {
+            let bare =
+                url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+            bare && (url.scheme() == "https" || (url.scheme() == "http" && is_here))
+        });
+        let text = "must be an https address without a path; http only of this machine";
+        wrong.check(is_plain, "proxy.platform_url", text);
+        let own = host == self.domain || host.ends_with(&format!(".{}", self.domain));
+        wrong.check(!own, "proxy.platform_url", "must not be a host of the proxy's domain");
     }
 }
 

@@ -11,6 +11,7 @@ mod openapi;
 mod proxy;
 mod respond;
 mod rest;
+mod sign_in;
 mod stream;
 mod web;
 mod webhook;
@@ -28,7 +29,7 @@ use slipway_kit::{
 };
 use tower::ServiceExt as _;
 
-use crate::app::{access::Access, authentication::Authentication, rates::Limits};
+use crate::app::{access::Access, authentication::Authentication, rates::Limits, sessions::Sessions};
 pub use proxy::Proxy;
 pub use webhook::Webhooks;
 
@@ -38,6 +39,8 @@ pub struct Parts {
     pub access: Access,
     /// Who is calling.
     pub authentication: Authentication,
+    /// Browsers that signed in.
+    pub sessions: Sessions,
     /// Signs whose call it is.
     pub signer: Arc<Signer>,
     /// The services behind.

@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 
 use app::{
     access::Access, authentication::Authentication, jobs::Jobs, lists::Lists, rates::Limits,
-    role_bindings::RoleBindings, tokens::Tokens, trust_entries::TrustEntries,
+    role_bindings::RoleBindings, sessions::Sessions, tokens::Tokens, trust_entries::TrustEntries,
 };
 pub use config::Config;
 use edge::{Edge, Parts, Proxy, Webhooks};
@@ -73,6 +73,7 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
     let authentication =
         Authentication::new(access.clone(), store.clone(), clock.clone(), key, issuers, jobs, limits.clone());
     let lists = Lists::new(Sealer::load(&db).await?);
+    let sessions = Sessions::load(store.clone(), authentication.clone(), clock.clone()).await?;
     let tokens = Tokens::new(store.clone(), access.clone(), clock.clone(), key, lists.clone());
     let (workflows, of_trust) = (config.protected_workflows(), lists.clone());
     let trust = TrustEntries::new(store.clone(), access.clone(), owners, clock.clone(), of_trust, workflows);
@@ -89,7 +90,8 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
         .task("issuer keys", move |shutdown| keys.keep_keys(shutdown));
     let (peers, recorder, down) = (context.peers, service.recorder(), shutdown.clone());
     let (service, proxy) = with_proxy(service, config.proxy.as_ref(), &peers);
-    let parts = Parts { access, authentication, signer, peers, limits, webhooks, proxy, recorder, shutdown: down };
+    let parts =
+        Parts { access, authentication, sessions, signer, peers, limits, webhooks, proxy, recorder, shutdown: down };
     let edge = Edge::new(parts)?;
     Ok(Gateway { service, edge, first_token: first.map(|token| token.expose().to_owned()), config, shutdown })
 }

@@ -10,6 +10,7 @@ pub mod noun;
 pub mod principal;
 pub mod rights;
 pub mod route;
+pub mod session;
 pub mod strict_json;
 pub mod token;
 pub mod trust;

@@ -3,6 +3,7 @@
 //! Refuses decisions: it answers rows. Every change raises the version in its own transaction (SAFE-40).
 
 mod role_bindings;
+mod sign_ins;
 mod tokens;
 mod trust_entries;
 

@@ -3,6 +3,8 @@
 //! Refuses to tell causes: every failure has one text (SAFE-7); the cause goes to the log. Nothing is looked up for a token
 //! before its form holds, and nothing cached outlives the facts' generation.
 
+mod resume;
+
 use std::{
     sync::{
         Arc,
@@ -77,6 +79,8 @@ enum Proof {
         keys: u64,
         read: Instant,
     },
+    /// A session, which says itself when it ends.
+    Session,
 }
 
 impl Admission {
@@ -229,7 +233,7 @@ impl Authentication {
     #[must_use]
     pub fn holds(&self, admission: &Admission, known: &Known) -> bool {
         let keys_hold = match &admission.proof {
-            Proof::Token { .. } => true,
+            Proof::Token { .. } | Proof::Session => true,
             Proof::Issuer { at, keys } => self.0.issuers[*at].generation() == Some(*keys),
             Proof::Job { at, keys, read } => {
                 read.elapsed() < AGE_MAX && self.0.issuers[*at].generation() == Some(*keys)

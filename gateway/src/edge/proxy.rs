@@ -4,7 +4,9 @@
 //! and to repeat what may have been done.
 
 mod headers;
-mod page;
+pub(super) mod page;
+pub(super) mod sign_in;
+mod tunnel;
 mod watched;
 
 use std::{
@@ -16,7 +18,6 @@ use std::{
 
 use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use slipway_kit::serve::{Body, Peer};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -29,6 +30,7 @@ use crate::{
     model::{
         credential,
         host::{Claim, Domain},
+        session::SESSION_COOKIE,
         upstream::{Access, Route, State},
     },
     world::{
@@ -37,6 +39,7 @@ use crate::{
     },
 };
 use page::Notice;
+use sign_in::Door;
 use watched::{Moved, watched};
 
 /// Seconds after which a page that waits looks again.
@@ -52,6 +55,8 @@ pub struct Proxy {
     routes: Routes,
     upstreams: Upstreams,
     config: config::Proxy,
+    door: Option<Door>,
+    tunnels: Arc<Semaphore>,
     busy: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -63,7 +68,20 @@ impl Proxy {
     #[must_use]
     pub fn new(config: &config::Proxy, routes: Routes) -> Self {
         let upstreams = Upstreams::new(Duration::from_millis(config.connect_timeout_ms));
-        Self { domain: Domain::new(&config.domain), routes, upstreams, config: config.clone(), busy: Mutex::default() }
+        let (domain, busy) = (Domain::new(&config.domain), Mutex::default());
+        let door = config.platform_url.as_deref().and_then(Door::at);
+        let tunnels = Arc::new(Semaphore::new(config.tunnels));
+        Self { domain, routes, upstreams, config: config.clone(), door, tunnels, busy }
+    }
+
+    /// Where browsers sign in, if they can.
+    pub(super) fn door(&self) -> Option<&Door> {
+        self.door.as_ref()
+    }
+
+    /// The route of a host that needs a sign-in.
+    pub(super) fn guarded(&self, host: &str) -> Option<Arc<Route>> {
+        self.routes.find(host).flatten().filter(|route| route.access != Access::Public)
     }
 
     /// What a request says of its host.
@@ -176,6 +194,11 @@ fn shaped(mut request: Request<Body>, host: &str, how: How) -> Request<Body> {
     request
 }
 
+fn too_many(is_page: bool) -> Response<Body> {
+    let text = "Too many failed credentials.";
+    Notice::new(StatusCode::TOO_MANY_REQUESTS, text).again(60).answer(is_page)
+}
+
 fn unknown(is_page: bool) -> Response<Body> {
     Notice::new(StatusCode::NOT_FOUND, "There is nothing at this address.").answer(is_page)
 }
@@ -198,54 +221,95 @@ impl Edge {
             Some(None) => return unknown(is_page),
             Some(Some(route)) => route,
         };
-        if let Err(refused) = self.may_pass(&route, request.headers(), admit::source(&request), is_page).await {
-            return refused;
+        let named = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let asked = Asked { method, uri, headers, from: admit::source(&request), is_page };
+        if route.access != Access::Public {
+            if let Some(answer) = self.own_page(proxy, &route, &asked).await {
+                return answer;
+            }
+            if request.uri().path() == "/robots.txt" && matches!(*request.method(), Method::GET | Method::HEAD) {
+                return page::robots();
+            }
         }
+        let passed = match self.may_pass(proxy, &route, &named, &asked).await {
+            Ok(passed) => passed,
+            Err(refused) => return refused,
+        };
         let Some(place) = proxy.place(&host) else {
             let text = "This host has too many requests going on.";
             return Notice::new(StatusCode::SERVICE_UNAVAILABLE, text).again(1).answer(is_page);
         };
         proxy.routes.count(&host);
-        let route = match proxy.awake(&host, is_page).await {
-            Ok(route) => route,
-            Err(answer) => return answer,
+        let mut answer = match proxy.awake(&host, is_page).await {
+            Ok(route) => self.pass(proxy, &route, &named, request, (place, passed.is_bearer), is_page).await,
+            Err(answer) => answer,
         };
-        let named = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        self.pass(proxy, &route, &named, request, place, is_page).await
+        if let Some(cookie) = passed.cookie.and_then(|text| http::HeaderValue::from_str(&text).ok()) {
+            answer.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        answer
     }
 
-    /// Whether whoever asks may use the route.
+    /// Whether whoever asks may use the route; by one credential, never by two (SAFE-6).
     async fn may_pass(
         &self,
+        proxy: &Proxy,
         route: &Route,
-        found: &http::HeaderMap,
-        from: Option<std::net::IpAddr>,
-        is_page: bool,
-    ) -> Result<(), Response<Body>> {
+        named: &str,
+        asked: &Asked<'_>,
+    ) -> Result<Passed, Response<Body>> {
         if route.access == Access::Public {
-            return Ok(());
+            return Ok(Passed { is_bearer: false, cookie: None });
         }
-        let parts = &self.0.parts;
-        let values: Vec<&[u8]> = found.get_all(header::AUTHORIZATION).iter().map(|v| v.as_bytes()).collect();
+        let (parts, found, is_page) = (&self.0.parts, asked.headers, asked.is_page);
+        let is_bearer = self.is_ours(found);
+        let door = proxy.door.as_ref();
+        let carried = door.map(|door| sign_in::cookies(found, SESSION_COOKIE, door.is_secure())).unwrap_or_default();
+        if is_bearer && !carried.is_empty() {
+            let text = "The request carries two credentials: send the cookie or the token.";
+            return Err(Notice::new(StatusCode::UNAUTHORIZED, text).answer(is_page));
+        }
+        if let (Some(door), false) = (door, carried.is_empty()) {
+            match parts.sessions.resume(&route.host, &carried).await {
+                Ok(_) if proxy.is_foreign(route, named, asked) => {
+                    let text = "This request was made by a page of another address.";
+                    return Err(Notice::new(StatusCode::FORBIDDEN, text).answer(is_page));
+                }
+                Ok(resumed) if route.admits(&resumed.admission.caller) => {
+                    let cookie = resumed.renewed.map(|text| sign_in::session_cookie(&text, door.is_secure()));
+                    return Ok(Passed { is_bearer: false, cookie });
+                }
+                Ok(resumed) => return Err(forbidden(&resumed.admission.caller.principal, is_page)),
+                Err(refusal) if !refusal.is_credential => return Err(undecided(is_page)),
+                // A session that ended: whoever has a browser signs in again.
+                Err(_) => {}
+            }
+        }
+        if let (Some(door), true, false) = (door, is_page, is_bearer) {
+            let path = asked.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+            return Err(proxy.to_sign_in(door, route, found, path));
+        }
+        self.by_bearer(route, asked).await
+    }
+
+    /// Whether the bearer of a token may use the route.
+    async fn by_bearer(&self, route: &Route, asked: &Asked<'_>) -> Result<Passed, Response<Body>> {
+        let (parts, is_page) = (&self.0.parts, asked.is_page);
+        let values = asked.headers.get_all(header::AUTHORIZATION);
+        let values: Vec<&[u8]> = values.iter().map(|v| v.as_bytes()).collect();
         let admitted = match credential::read(&values) {
             Ok(found) => parts.authentication.admit(found).await,
             Err(_) => Err(crate::app::authentication::refused("unreadable")),
         };
         match admitted {
-            Ok(admission) if route.admits(&admission.caller) => Ok(()),
-            Ok(_) => {
-                let text = "You may not use this address. Its owners decide who may.";
-                Err(Notice::new(StatusCode::FORBIDDEN, text).answer(is_page))
-            }
-            Err(refusal) if !refusal.is_credential => {
-                let text = "It cannot be decided now who may use this address.";
-                Err(Notice::new(StatusCode::SERVICE_UNAVAILABLE, text).again(RELOAD_SECONDS).answer(is_page))
-            }
+            Ok(admission) if route.admits(&admission.caller) => Ok(Passed { is_bearer: true, cookie: None }),
+            Ok(admission) => Err(forbidden(&admission.caller.principal, false)),
+            Err(refusal) if !refusal.is_credential => Err(undecided(is_page)),
             Err(refusal) => {
                 let is_counted = refusal.cause != crate::app::authentication::NO_CREDENTIAL;
-                if is_counted && parts.limits.failed(from, refusal.token_id.as_deref()).is_err() {
-                    let text = "Too many failed credentials.";
-                    return Err(Notice::new(StatusCode::TOO_MANY_REQUESTS, text).again(60).answer(is_page));
+                if is_counted && parts.limits.failed(asked.from, refusal.token_id.as_deref()).is_err() {
+                    return Err(too_many(is_page));
                 }
                 let text = "This address is for whoever is signed in: send `authorization: Bearer <token>`.";
                 Err(Notice::new(StatusCode::UNAUTHORIZED, text).answer(is_page))
@@ -260,13 +324,18 @@ impl Edge {
         route: &Route,
         named: &str,
         mut request: Request<Body>,
-        place: Place,
+        (place, is_bearer): (Place, bool),
         is_page: bool,
     ) -> Response<Body> {
         let upgrade = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
+        let room = upgrade.is_some().then(|| proxy.tunnels.clone().try_acquire_owned());
+        if matches!(room, Some(Err(_))) {
+            let text = "Too many connections with a changed protocol are open.";
+            return Notice::new(StatusCode::SERVICE_UNAVAILABLE, text).again(5).answer(is_page);
+        }
         let theirs = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-        let is_ours = route.access != Access::Public || self.is_ours(request.headers());
+        let is_ours = is_bearer || self.is_ours(request.headers());
         let came = headers::Came { from: peer.address.map(|a| a.ip()), host: named, tls: peer.tls, is_ours };
         headers::request(request.headers_mut(), &came);
         if let Some(protocol) = &upgrade {
@@ -286,13 +355,14 @@ impl Edge {
         let (mut answer, going) = match sent {
             Ok(sent) => sent,
             Err(code) => {
-                let text = format!("{} gave no answer.", route.resource);
+                let text = gave_none(code, &route.resource, proxy.config.answer_seconds);
                 return Notice::new(code, &text).of(&route.uid).answer(is_page);
             }
         };
         if let (Some(protocol), Some(theirs), StatusCode::SWITCHING_PROTOCOLS) = (upgrade, theirs, answer.status()) {
             let ours = hyper::upgrade::on(&mut answer);
-            tokio::spawn(tunnel(theirs, ours, idle, (place, going)));
+            let idle = Duration::from_secs(proxy.config.tunnel_idle_seconds);
+            tokio::spawn(tunnel::tunnel(theirs, ours, idle, (place, going, room)));
             headers::answer(answer.headers_mut(), &route.uid);
             answer.headers_mut().insert(header::UPGRADE, protocol);
             answer.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("upgrade"));
@@ -312,14 +382,40 @@ impl Edge {
     }
 }
 
-/// Carries bytes both ways until either end closes.
-async fn tunnel<H: Send>(theirs: hyper::upgrade::OnUpgrade, ours: hyper::upgrade::OnUpgrade, idle: Duration, held: H) {
-    let made = tokio::time::timeout(idle, futures::future::try_join(theirs, ours)).await;
-    if let Ok(Ok((theirs, ours))) = made {
-        let (mut theirs, mut ours) = (TokioIo::new(theirs), TokioIo::new(ours));
-        if let Err(error) = tokio::io::copy_bidirectional(&mut theirs, &mut ours).await {
-            tracing::debug!(%error, "a tunnel ended");
-        }
+/// What of a request decides whether it passes.
+struct Asked<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a http::HeaderMap,
+    from: Option<std::net::IpAddr>,
+    /// Whether a page is wanted.
+    is_page: bool,
+}
+
+/// How a request came to pass.
+struct Passed {
+    /// Whether by a token, which stays here.
+    is_bearer: bool,
+    /// A cookie to take along.
+    cookie: Option<String>,
+}
+
+fn forbidden(principal: &str, is_page: bool) -> Response<Body> {
+    let text = format!("You are {principal} and may not use this address. Its owners decide who may.");
+    let notice = Notice::new(StatusCode::FORBIDDEN, &text);
+    notice.link("/.slipway/sign-in", "Sign in as somebody else").answer(is_page)
+}
+
+fn undecided(is_page: bool) -> Response<Body> {
+    let text = "It cannot be decided now who may use this address.";
+    Notice::new(StatusCode::SERVICE_UNAVAILABLE, text).again(RELOAD_SECONDS).answer(is_page)
+}
+
+/// Why there is no answer, in words.
+fn gave_none(code: StatusCode, resource: &str, seconds: u64) -> String {
+    match code {
+        StatusCode::GATEWAY_TIMEOUT => format!("{resource} did not begin to answer within {seconds} seconds."),
+        StatusCode::NOT_FOUND => format!("{resource} serves nothing at this path."),
+        _ => format!("{resource} gave no answer: the connection could not be made, or ended before an answer began."),
     }
-    drop(held);
 }

@@ -1,4 +1,4 @@
-//! Plain HTTP: liveness and readiness, the OpenAPI document, webhooks and REST.
+//! Plain HTTP: liveness and readiness, the OpenAPI document, the sign-in page, webhooks and REST.
 //!
 //! Refuses other origins: no CORS header is ever sent, so only pages of the same origin may read answers.
 
@@ -15,6 +15,7 @@ impl Edge {
             (&Method::GET | &Method::HEAD, "/healthz") => respond::empty(StatusCode::OK),
             (&Method::GET | &Method::HEAD, "/readyz") => self.ready().await,
             (&Method::GET, "/openapi.json") => self.openapi(),
+            (_, crate::model::session::SIGN_IN_PATH) => self.sign_in(request).await,
             (_, path) if path.starts_with("/webhooks/") => self.webhook(request).await,
             _ => self.rest(request).await,
         }

@@ -162,7 +162,10 @@ impl Parts {
             issuer_hosts: self.options.settings.issuer_hosts.clone(),
             webhooks,
             limits: self.options.limits.clone(),
-            proxy: Some(slipway_gateway::config::Proxy::new(self.options.preview_domain.clone())),
+            proxy: Some(slipway_gateway::config::Proxy {
+                platform_url: Some(format!("http://localhost:{}", address.port())),
+                ..slipway_gateway::config::Proxy::new(self.options.preview_domain.clone())
+            }),
         };
         Ok(config)
     }

@@ -10,10 +10,8 @@ use http::{
     },
 };
 
-use crate::model::credential;
+use crate::model::{credential, session};
 
-/// Name of the session's cookie; kept from what answers.
-pub(super) const SESSION_COOKIE: &str = "slipway-session";
 const HOP: [&str; 7] = [
     "connection",
     "keep-alive",
@@ -107,7 +105,7 @@ fn keep_other_cookies(headers: &mut HeaderMap) {
     let all: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
     headers.remove(COOKIE);
     for value in all {
-        let own = |part: &&[u8]| !cookie_name(part).ends_with(SESSION_COOKIE.as_bytes());
+        let own = |part: &&[u8]| !session::is_own_cookie(cookie_name(part));
         let kept: Vec<&[u8]> = value.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(own).collect();
         if let Ok(value) = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
             && !value.is_empty()
@@ -138,7 +136,7 @@ pub(super) fn answer(headers: &mut HeaderMap, uid: &str) {
         let kept: Vec<&[u8]> = std::iter::once(first)
             .chain(parts.filter(|part| !cookie_name(part).eq_ignore_ascii_case(b"domain")))
             .collect();
-        if !cookie_name(first).ends_with(SESSION_COOKIE.as_bytes())
+        if !session::is_own_cookie(cookie_name(first))
             && let Ok(value) = HeaderValue::from_bytes(&kept.join(&b"; "[..]))
         {
             headers.append(SET_COOKIE, value);
@@ -159,5 +157,6 @@ pub(super) fn mark(headers: &mut HeaderMap, uid: &str) {
 
 /// Whether a page is wanted: a browser that goes somewhere.
 pub(super) fn wants_page(method: &http::Method, headers: &HeaderMap) -> bool {
-    *method == http::Method::GET && tokens(headers, &header::ACCEPT).any(|t| t.starts_with("text/html"))
+    let goes = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
+    *method == http::Method::GET && goes && tokens(headers, &header::ACCEPT).any(|t| t.starts_with("text/html"))
 }

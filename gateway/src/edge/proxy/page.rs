@@ -17,11 +17,13 @@ pub(super) struct Notice<'a> {
     pub retry_seconds: u32,
     /// Uid of the life, if it may be told.
     pub uid: &'a str,
+    /// Where a person may go instead, and in which words; a path of the same host.
+    pub link: Option<(&'a str, &'a str)>,
 }
 
 impl<'a> Notice<'a> {
     pub(super) fn new(code: StatusCode, text: &'a str) -> Self {
-        Self { code, text, retry_seconds: 0, uid: "" }
+        Self { code, text, retry_seconds: 0, uid: "", link: None }
     }
 
     pub(super) fn again(self, retry_seconds: u32) -> Self {
@@ -30,6 +32,10 @@ impl<'a> Notice<'a> {
 
     pub(super) fn of(self, uid: &'a str) -> Self {
         Self { uid, ..self }
+    }
+
+    pub(super) fn link(self, path: &'a str, words: &'a str) -> Self {
+        Self { link: Some((path, words)), ..self }
     }
 
     /// The answer; a page if one is wanted.
@@ -64,14 +70,25 @@ fn page(notice: &Notice<'_>) -> String {
         0 => String::new(),
         n => format!("<meta http-equiv=\"refresh\" content=\"{n}\">"),
     };
+    let link = notice.link.map(|(path, words)| format!("<p><a href=\"{}\">{}</a>", escape(path), escape(words)));
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"robots\" content=\"noindex\">{refresh}<title>{code}</title>\
-         <body style=\"font:16px system-ui;max-width:40em;margin:15vh auto;padding:0 1em\"><p>{text}</p>",
+         <body style=\"font:16px system-ui;max-width:40em;margin:15vh auto;padding:0 1em\"><p>{text}</p>{link}",
         code = notice.code.as_u16(),
         text = escape(notice.text),
+        link = link.unwrap_or_default(),
     )
 }
 
-fn escape(text: &str) -> String {
+pub(in crate::edge) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// What robots are told where not everybody may come.
+pub(super) fn robots() -> Response<Body> {
+    let text = bytes::Bytes::from_static(b"User-agent: *\nDisallow: /\n");
+    let mut answer = Response::new(Body::new(http_body_util::Full::new(text)));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers::mark(answer.headers_mut(), "");
+    answer
 }

@@ -25,7 +25,7 @@ impl Moved {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn mark(&self) {
+    pub(super) fn mark(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
