@@ -120,7 +120,7 @@ impl Running {
     pub async fn set(&self, route: pb::Route) {
         self.stub.table.send_replace(vec![route]);
         for _ in 0..200 {
-            if self.get("/probe").send().await.unwrap().status() != 404 {
+            if self.get("/probe").send().await.map_or(true, |answer| answer.status() != 404) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
