@@ -1,6 +1,7 @@
 //! Verbs: authorise on the resource, open a transaction, ask the model, save, append the event.
 //!
 //! Owns the order of these within each call. Refuses SQL, wire types and rules: store, api and model have those.
+mod approvals;
 mod changes;
 mod clusters;
 mod deletions;
@@ -32,6 +33,7 @@ use slipway_kit::{
     worker,
 };
 
+pub use approvals::NewApproval;
 pub use clusters::{ClusterSpec, Listed};
 pub use deletions::Deletion;
 pub use diagnoses::{Line, WantedLogs};

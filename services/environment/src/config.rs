@@ -206,4 +206,10 @@ impl Platform {
     pub fn profile(&self, tier: Tier) -> Profile {
         self.profiles.get(&tier).cloned().unwrap_or_else(|| Profile::of(tier))
     }
+
+    /// The guard rails of an environment: those of its tier, and half of them for a fork.
+    pub fn profile_of(&self, env: &Environment) -> Profile {
+        let profile = self.profile(env.tier);
+        if env.spec.source.fork { profile.quarantined() } else { profile }
+    }
 }

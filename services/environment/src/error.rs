@@ -13,6 +13,11 @@ slipway_kit::reasons! {
     SCM_CONFIGURED: FailedPrecondition, "The SCM connection stands in the configuration file.", "Change it there and start the platform again, or make another one.";
     SCM_IN_USE: FailedPrecondition, "Environments follow the SCM connection.", "Delete those environments first.";
     BRANCH_UNKNOWN: NotFound, "The service's repository has no such branch.", "Push the branch first, or correct its name.";
+    NOT_A_FORK: FailedPrecondition, "The preview does not show a fork, so that there is nothing to approve.", "Nothing; previews of branches of the repository itself run without approval.";
+    SELF_APPROVAL: FailedPrecondition, "The author of a pull request cannot approve it.", "Let another member of the owning team look at the commit and approve it.";
+    APPROVAL_MISSING: FailedPrecondition, "The preview shows a fork, and nobody approved the commit it shows.", "Call ApprovePreview with the commit, as a member of the owning team who is not its author.";
+    IMAGE_UNKNOWN: FailedPrecondition, "An image that the configuration declares has no digest for this commit.", "Build it of the commit and name `<repository>@sha256:<digest>` in `images`.";
+    NETWORK_NOT_ENFORCED: FailedPrecondition, "The cluster does not enforce network policies, so that a fork's code could reach others.", "Install a network plugin that enforces them, and run CheckCluster; or let the platform put previews on another cluster.";
     CLUSTER_UNKNOWN: NotFound, "There is no cluster of that name.", "Use a configured cluster, or leave it out.";
     CLUSTER_UNREACHABLE: Unavailable, "The cluster gives no usable answer.", "Repeat with the same request id later; look at the cluster's API server if it stays so.";
     CLUSTER_BUSY: ResourceExhausted, "The cluster's API server sheds load.", "Wait as RetryInfo says and repeat.";

@@ -3,6 +3,7 @@
 //! Owns what an environment is, how it is named, what its state means and what happens next. Refuses clocks, I/O and async: the
 //! caller brings every fact, the answer is data.
 pub mod access;
+pub mod approval;
 pub mod cluster;
 pub mod condition;
 pub mod config;

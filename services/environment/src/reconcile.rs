@@ -3,6 +3,7 @@
 //! Owns the order of these and the fencing of every write; the effects of each target stand in files of their own. Refuses to remember
 //! anything that matters between two looks: killed anywhere, the next look rereads everything and goes on.
 mod apply;
+mod doze;
 mod git;
 mod look;
 mod teardown;
@@ -40,6 +41,8 @@ use crate::{
 const STEPS_MAX: usize = 40;
 /// How often it is looked whether what is bound exists by now.
 const SECRETS_EVERY: Duration = Duration::from_secs(10);
+/// What the secrets service answers where something is bound and a fork asks.
+const FORK_NO_SECRETS: &str = "FORK_NO_SECRETS";
 /// Window in which endings are counted (ENV-42).
 const BRAKE_US: i64 = 10 * 60_000_000;
 
@@ -169,6 +172,7 @@ impl Reconciler {
             Action::Guard => self.guard(claim, env).await,
             Action::Deliver => self.deliver(claim, env).await,
             Action::Apply => self.apply(claim, env).await,
+            Action::Doze => self.doze(claim, env).await,
             Action::Prune => self.prune(claim, env).await,
             Action::Unroute => self.tear(claim, env, TeardownStep::Routes).await,
             Action::Stop => self.tear(claim, env, TeardownStep::Workloads).await,
@@ -205,6 +209,10 @@ impl Reconciler {
             }
             Ok(bound) => {
                 step::bound(&mut env, bound.names, self.0.now_us());
+                self.save(claim, &before, &mut env).await.map(|()| None)
+            }
+            Err(error) if env.spec.source.fork && error.reason().name == FORK_NO_SECRETS => {
+                step::withheld(&mut env, self.0.now_us());
                 self.save(claim, &before, &mut env).await.map(|()| None)
             }
             Err(error) => {
@@ -299,7 +307,7 @@ impl Reconciler {
         }
         let address =
             Address { host: &host, gateway: &platform.gateway, routes: self.routes(env, cluster.as_ref()).await? };
-        let docs = layout::complete(env, &platform.profile(env.tier), &address, docs);
+        let docs = layout::complete(env, &platform.profile_of(env), &address, docs);
         Ok(fitted(env, docs).map_err(|fault| (Aspect::PolicyPassed, fault)))
     }
 

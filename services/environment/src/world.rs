@@ -266,6 +266,9 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// SERVICE_UNKNOWN; UNAVAILABLE.
     async fn service(&self, reference: &str) -> Result<ServiceFacts>;
+
+    /// Login of a user at the source provider, as the catalog knows it; empty if it does not.
+    async fn login(&self, user: &str) -> Result<String>;
 }
 
 /// Values kept by an immutable key; emptied when full.

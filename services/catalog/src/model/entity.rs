@@ -162,4 +162,6 @@ pub struct Ownership {
     pub folder: String,
     /// Canonical reference of the system.
     pub system: String,
+    /// Login of a user at the source provider; empty if unknown.
+    pub login: String,
 }

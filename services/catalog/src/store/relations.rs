@@ -84,12 +84,16 @@ pub async fn declared_in_organizations(exec: impl Into<Exec<'_>>) -> Result<(BTr
     Ok((known, declared))
 }
 
+/// Annotation of a user with the login at the source provider, as it is kept.
+const USER_LOGIN: &str = "annotations.github.com/user-login";
+
 /// The deciding facts of a living entity.
 pub async fn ownership(db: &Db, reference: &str) -> Result<Option<Ownership>> {
-    let sql = "SELECT e.ref, e.uid, e.owner, e.tier, e.system, v.path, COALESCE(l.target, '\"Builtin\"') AS target \
+    let sql = "SELECT e.ref, e.uid, e.owner, e.tier, e.system, v.path, COALESCE(l.target, '\"Builtin\"') AS target, \
+               COALESCE((SELECT MIN(a.value) FROM attribute a WHERE a.uid = e.uid AND a.field = $2), '') AS login \
                FROM entity e JOIN version v ON v.uid = e.uid AND v.number = e.version LEFT JOIN location l ON l.uid = e.location \
                WHERE e.ref = $1 AND e.state <> 'DELETED' AND e.hash <> ''";
-    let Some(row) = db.fetch_optional(sql, args![reference]).await? else { return Ok(None) };
+    let Some(row) = db.fetch_optional(sql, args![reference, USER_LOGIN]).await? else { return Ok(None) };
     let target: Target = row.json("target")?;
     let (scm, repository) = target.repository();
     let path = row.text("path")?;
@@ -103,5 +107,6 @@ pub async fn ownership(db: &Db, reference: &str) -> Result<Option<Ownership>> {
         repository: repository.to_owned(),
         folder: path.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap_or_default(),
         system: row.text("system")?,
+        login: row.text("login")?,
     }))
 }

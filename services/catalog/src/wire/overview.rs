@@ -101,6 +101,7 @@ pub fn ownership(facts: Ownership) -> access::Ownership {
         repository: facts.repository,
         system: facts.system,
         repository_path: facts.folder,
+        login: facts.login,
     }
 }
 

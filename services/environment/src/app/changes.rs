@@ -63,6 +63,7 @@ impl App {
             power: Power::Awake,
             used_us: now_us,
             pin: None,
+            approval: None,
         };
         env.expire_us = env.life_us().map(|life| now_us.saturating_add(life));
         Ok(env)

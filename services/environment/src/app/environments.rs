@@ -23,6 +23,7 @@ use super::{
 use crate::{
     error::{BRANCH_UNKNOWN, CLUSTER_UNKNOWN, ENVIRONMENT_DELETING, NEEDS_PERSON, SCM_UNREACHABLE, TTL_TOO_LONG},
     model::{
+        approval,
         cluster::Placement,
         environment::{Environment, Kind, Source, Spec},
         names::{self, Subject},
@@ -250,9 +251,18 @@ impl App {
         if env.retire.is_some() {
             return Err(Error::new(&ENVIRONMENT_DELETING, format!("{name} is being torn down")));
         }
+        let end_us = self.now_us().saturating_add(ttl_us);
+        if let Some(limit_us) = approval::limit_us(&env).filter(|limit| end_us > *limit) {
+            let cap_seconds = (limit_us - self.now_us()).max(0) / 1_000_000;
+            let rule = format!(
+                "TTL_TOO_LONG: a fork's preview lives at most 24 hours from its approval; {cap_seconds}s are left"
+            );
+            let error = Error::new(&TTL_TOO_LONG, rule.clone()).violation("ttl", rule);
+            return Err(error.meta("cap_seconds", cap_seconds.to_string()));
+        }
         let before = env.clone();
         // Who asks for a longer life must not get a shorter one.
-        env.expire_us = env.expire_us.max(Some(self.now_us().saturating_add(ttl_us)));
+        env.expire_us = env.expire_us.max(Some(end_us));
         self.save(mutation.tx(), &before, &mut env).await?;
         mutation.commit(&env, Change { resource: &env.name(), uid: &env.uid, fields: &["expire_time"] }).await?;
         Ok(env)

@@ -12,8 +12,9 @@ use slipway_kit::{
 
 use super::{App, WORK_ENVIRONMENT, check_etag};
 use crate::{
-    error::{CLUSTER_NOT_OBSERVED, ENVIRONMENT_DELETING, NEVER_SLEEPS, NOTHING_TO_RETRY},
+    error::{APPROVAL_MISSING, CLUSTER_NOT_OBSERVED, ENVIRONMENT_DELETING, NEVER_SLEEPS, NOTHING_TO_RETRY},
     model::{
+        approval,
         environment::{Environment, Pin, Power, Target},
         state::State,
         tier::Tier,
@@ -52,9 +53,13 @@ impl App {
     /// Wakes an environment; one that is awake counts as just used.
     ///
     /// # Errors
-    /// CLUSTER_NOT_OBSERVED with the target git.
+    /// CLUSTER_NOT_OBSERVED with the target git; APPROVAL_MISSING for a fork that waits.
     pub async fn wake(&self, call: &Call, name: &str) -> Result<Environment> {
         self.change(call, name, "", &["power", "use_time"], |env, now_us| {
+            if approval::is_missing(env) {
+                let text = format!("{name} shows a fork; commit {} is not approved", env.spec.source.head_sha);
+                return Err(Error::new(&APPROVAL_MISSING, text));
+            }
             observed(env)?;
             env.power = Power::Awake;
             env.used_us = env.used_us.max(now_us);
@@ -66,7 +71,7 @@ impl App {
     /// Keeps an environment; a second pin replaces the first.
     ///
     /// # Errors
-    /// INVALID_FIELD for an end that is past or more than 14 days ahead.
+    /// INVALID_FIELD for an end that is past, more than 14 days ahead, or beyond the day of an approved fork.
     pub async fn pin(&self, call: &Call, name: &str, pin: &NewPin, etag: &str) -> Result<Environment> {
         let now_us = self.now_us();
         let mut v = Violations::new();
@@ -78,6 +83,10 @@ impl App {
         v.finish()?;
         let actor = call.caller.principal.clone();
         self.change(call, name, etag, &["pin"], |env, _| {
+            let mut v = Violations::new();
+            let rule = "a fork's preview lives at most 24 hours from its approval; no pin goes beyond";
+            v.check(approval::limit_us(env).is_none_or(|limit| pin.until_us <= limit), "expire_time", rule);
+            v.finish()?;
             env.pin = Some(Pin { reason: pin.reason.clone(), actor: actor.clone(), until_us: pin.until_us });
             Ok(())
         })

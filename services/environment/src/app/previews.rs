@@ -94,7 +94,7 @@ impl App {
         if let Reading::Open(Head { fork: true, .. }) = &reading {
             call.refuse_job()?;
         }
-        let head = head_of(reading, wanted)?;
+        let head = head_of(reading, wanted.pull_request, &wanted.head_sha)?;
         check_image_names("images", &wanted.images, &head)?;
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
             Begun::Replay(answer) => return Ok(answer),
@@ -224,7 +224,7 @@ pub(super) fn check_image_names(field: &str, images: &BTreeMap<String, String>, 
 }
 
 /// The head, if the SCM shows the commit that was named.
-fn head_of(reading: Reading, wanted: &WantedPreview) -> Result<Head> {
+pub(super) fn head_of(reading: Reading, number: i64, named_sha: &str) -> Result<Head> {
     let head = match reading {
         Reading::Open(head) => head,
         Reading::Unknown { reason: "PULL_REQUEST_UNKNOWN", message } => {
@@ -232,25 +232,20 @@ fn head_of(reading: Reading, wanted: &WantedPreview) -> Result<Head> {
         }
         Reading::Unknown { message, .. } => return Err(Error::new(&SCM_UNREACHABLE, message).retry_after_ms(5000)),
         Reading::Ended { reason, .. } => {
-            let text = format!("pull request {} ended: {}", wanted.pull_request, reason.word());
+            let text = format!("pull request {} ended: {}", number, reason.word());
             return Err(Error::new(&PULL_REQUEST_ENDED, text).meta("state", reason.word()));
         }
         Reading::Fixed => return Err(Error::internal("a pull request is never fixed")),
     };
-    if head.head_sha != wanted.head_sha {
-        let text = format!("pull request {} is at {}", wanted.pull_request, head.head_sha);
-        let error =
-            Error::new(&STALE_COMMIT, text).meta("head_sha", &head.head_sha).meta("named_sha", &wanted.head_sha);
-        return Err(error.precondition(
-            "STALE_COMMIT",
-            format!("pull request {}", wanted.pull_request),
-            "build the present head",
-        ));
+    if head.head_sha != named_sha {
+        let text = format!("pull request {} is at {}", number, head.head_sha);
+        let error = Error::new(&STALE_COMMIT, text).meta("head_sha", &head.head_sha).meta("named_sha", named_sha);
+        return Err(error.precondition("STALE_COMMIT", format!("pull request {}", number), "build the present head"));
     }
     match preview::unwanted(&head, true) {
         None => Ok(head),
         Some(reason) => {
-            let text = format!("pull request {} gets no preview: {}", wanted.pull_request, reason.word());
+            let text = format!("pull request {} gets no preview: {}", number, reason.word());
             Err(Error::new(&PREVIEW_DISABLED, text).meta("cause", reason.word()))
         }
     }

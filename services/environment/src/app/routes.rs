@@ -23,6 +23,7 @@ use tokio::{
 
 use super::{App, WORK_ENVIRONMENT};
 use crate::model::{
+    approval,
     environment::{Environment, Power, Target},
     manifest::Doc,
     route::{self, Route},
@@ -179,7 +180,8 @@ impl App {
     async fn touch(&self, uid: &str, touch: &Touch) -> Result<()> {
         let Some(mut env) = self.store.by_uid(&self.store.db, uid).await?.filter(is_routed) else { return Ok(()) };
         let now_us = self.now_us();
-        if touch.wake && env.power == Power::Asleep && env.retire.is_none() {
+        // A fork that waits for approval sleeps on, whoever waits for it.
+        if touch.wake && env.power == Power::Asleep && env.retire.is_none() && !approval::is_missing(&env) {
             let before = env.clone();
             (env.power, env.used_us) = (Power::Awake, now_us.max(env.used_us));
             let mut tx = self.store.db.begin().await?;

@@ -1,11 +1,15 @@
 //! The environment itself: identity, spec, status, and how its state follows from its conditions (ENV-1, ENV-120).
 //!
 //! Owns the noun and its changes of spec. Refuses to decide what happens next: that is `step`.
+#[doc(hidden)]
+pub mod fixture;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    approval::{self, Approval},
     condition::{Aspect, At, Conditions, Verdict},
     config::Config,
     progress::Progress,
@@ -71,6 +75,13 @@ pub struct Source {
     pub base_sha: String,
     /// Whether the pull request comes from another repository.
     pub fork: bool,
+}
+
+impl Source {
+    /// Commit that chart and values come from: what a fork says about itself does not count (ENV-32).
+    pub fn chart_sha(&self) -> &str {
+        if self.fork { &self.base_sha } else { &self.head_sha }
+    }
 }
 
 /// How manifests reach the cluster (ENV-150).
@@ -322,6 +333,9 @@ pub struct Environment {
     /// Why nothing ends it by itself for now.
     #[serde(default)]
     pub pin: Option<Pin>,
+    /// Who let a fork run, and what; counts only while that is what is wanted.
+    #[serde(default)]
+    pub approval: Option<Approval>,
 }
 
 impl Environment {
@@ -344,8 +358,14 @@ impl Environment {
     pub fn is_settled(&self) -> bool {
         match self.state() {
             State::Deleted => true,
-            State::Published | State::Ready | State::Asleep | State::Failed | State::AwaitingApproval => {
+            State::Published | State::Ready | State::Asleep | State::Failed => {
                 self.status.observed_generation == self.generation
+            }
+            // What ran before it needed approval has to be asleep first.
+            State::AwaitingApproval => {
+                let falls_asleep =
+                    self.status.conditions.get(Aspect::Asleep).is_some_and(|c| c.verdict == Verdict::Unknown);
+                self.status.observed_generation == self.generation && !falls_asleep
             }
             _ => false,
         }
@@ -372,9 +392,11 @@ impl Environment {
         self.generation += 1;
         self.status.generation_us = now_us;
         self.status.retry_us = None;
-        // What is deployed is used: it wakes, and its idle time begins anew (ENV-114).
-        self.used_us = now_us;
-        rollout::set_power(self, Power::Awake, "DEPLOYED", now_us);
+        // What is deployed is used: it wakes, and its idle time begins anew (ENV-114). What nobody approved is not deployed.
+        if !approval::is_missing(self) {
+            self.used_us = now_us;
+            rollout::set_power(self, Power::Awake, "DEPLOYED", now_us);
+        }
         if pushed && self.kind != Kind::Personal {
             self.expire_us = self.expire_us.max(self.life_us().map(|l| now_us.saturating_add(l)));
         }
@@ -397,7 +419,10 @@ impl Environment {
 
     /// How long it lives from a push or an extension on; none for tiers that never expire.
     pub fn life_us(&self) -> Option<i64> {
-        self.spec.ttl_us.or(tier::ttl_default_us(self.kind)).filter(|_| self.tier.ttl_cap_us().is_some())
+        let life = self.spec.ttl_us.or(tier::ttl_default_us(self.kind)).filter(|_| self.tier.ttl_cap_us().is_some());
+        // A fork that waits runs nothing and may wait as long as any; one that runs has a day (ENV-32).
+        let is_running = self.spec.source.fork && !approval::is_missing(self);
+        life.map(|life| if is_running { life.min(approval::LIFE_MAX_US) } else { life })
     }
 
     /// How long nobody may use it before it goes to sleep; none if only a person puts it to sleep (ENV-112).
@@ -434,59 +459,5 @@ impl Environment {
         self.status.conditions.set(aspect, Verdict::False, reason, message, at);
         self.status.conditions.set(Aspect::Stalled, Verdict::True, reason, message, at);
         self.status.retry_us = Some(retry_us);
-    }
-}
-
-/// An environment for tests of the model and beyond.
-#[doc(hidden)]
-pub mod fixture {
-    use super::*;
-
-    /// A preview of pull request 7 with its image, before its first look at anything.
-    pub fn preview() -> Environment {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        Environment {
-            uid: "3f2b8c1e-5a4d-4e6f-9b7a-0c1d2e3f4a5b".to_owned(),
-            label_id: "pr-7-payments".to_owned(),
-            key: "pr:local/1:7:component:default/payments".to_owned(),
-            kind: Kind::PullRequest,
-            tier: Tier::Development,
-            service: "component:default/payments".to_owned(),
-            service_uid: "5e1c0f0a-0000-4000-8000-000000000001".to_owned(),
-            owner: "group:default/shop".to_owned(),
-            service_tier: "standard".to_owned(),
-            label: String::new(),
-            user: String::new(),
-            cluster: "local".to_owned(),
-            namespace: "payments-pr-7-h4vyy".to_owned(),
-            spec: Spec {
-                source: Source {
-                    scm: "local".to_owned(),
-                    repository: "acme/payments".to_owned(),
-                    repository_id: "1".to_owned(),
-                    folder: String::new(),
-                    pull_request: Some(7),
-                    branch: "feature".to_owned(),
-                    head_sha: "a".repeat(40),
-                    base_sha: "b".repeat(40),
-                    fork: false,
-                },
-                images: BTreeMap::from([("app".to_owned(), format!("ghcr.io/acme/payments@{digest}"))]),
-                ttl_us: None,
-                config: Ok(Config::default()),
-            },
-            generation: 1,
-            status: Status::default(),
-            expire_us: Some(1_000_000_000_000),
-            retire: None,
-            version: 1,
-            created_us: 1,
-            updated_us: 1,
-            deleted_us: None,
-            target: Target::Git,
-            power: Power::Awake,
-            used_us: 1,
-            pin: None,
-        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     environment::Environment,
     manifest::{self, Doc},
-    names,
+    names, quantity,
     tier::Tier,
 };
 
@@ -17,6 +17,9 @@ const POD_SECURITY_VERSION: &str = "v1.34";
 pub const OURS: &str = "slipway-";
 /// Labels and annotations that begin so belong to the platform.
 pub const LABEL_PREFIX: &str = "slipway.dev/";
+
+/// Class of what shows a fork (ENV-32).
+pub const QUARANTINE: &str = "quarantine";
 
 /// Numbers of one tier; platform-owned (ENV-11).
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
@@ -56,6 +59,23 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// Half of it, and no network: what a fork gets of it (ENV-32).
+    pub fn quarantined(&self) -> Self {
+        let half = |text: &str, write: fn(quantity::Milli) -> String| {
+            quantity::parse(text).map_or_else(|| text.to_owned(), |amount| write(amount / 2))
+        };
+        Self {
+            requests_cpu: half(&self.requests_cpu, quantity::cores),
+            requests_memory: half(&self.requests_memory, quantity::bytes),
+            limits_memory: half(&self.limits_memory, quantity::bytes),
+            pods: self.pods / 2,
+            volume_claims: self.volume_claims / 2,
+            egress: Vec::new(),
+        }
+    }
+}
+
 /// Labels of every object we write (ENV-50). Values are cut to what a label may hold.
 pub fn labels(env: &Environment) -> Vec<(&'static str, String)> {
     vec![
@@ -66,6 +86,7 @@ pub fn labels(env: &Environment) -> Vec<(&'static str, String)> {
         ("slipway.dev/team", label_value(names::short(&env.owner))),
         ("slipway.dev/environment-tier", env.tier.word().to_owned()),
         ("slipway.dev/tier", label_value(&env.service_tier)),
+        ("slipway.dev/class", if env.spec.source.fork { QUARANTINE.to_owned() } else { String::new() }),
     ]
     .into_iter()
     .filter(|(_, value)| !value.is_empty())
@@ -258,6 +279,18 @@ mod tests {
         assert_eq!(names, ["slipway-deny-all", "slipway-allow-dns", "slipway-allow-gateway"]);
         env.spec.source.fork = false;
         assert_eq!(documents(&env, &profile, "gateway").len(), 9);
+    }
+
+    #[test]
+    fn a_fork_has_half_the_quota_and_says_what_it_is() {
+        let half = Profile { egress: vec!["10.0.0.0/8".to_owned()], ..Profile::of(Tier::Development) }.quarantined();
+        let amounts =
+            (half.requests_cpu.as_str(), half.requests_memory.as_str(), half.limits_memory.as_str(), half.pods);
+        assert_eq!((amounts, half.egress.len()), (("1000m", "2048Mi", "4096Mi", 10), 0));
+        let mut env = fixture::preview();
+        assert!(!labels(&env).iter().any(|(key, _)| *key == "slipway.dev/class"));
+        env.spec.source.fork = true;
+        assert!(labels(&env).contains(&("slipway.dev/class", QUARANTINE.to_owned())));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::{
     condition::{Aspect, Verdict},
     delivery::Delivered,
-    environment::{Environment, Held, ObjectRef, Power},
+    environment::{Environment, Held, ObjectRef, Power, Publication},
     guardrails, manifest,
     refusal::{Class, Refusal},
     rollout,
@@ -105,6 +105,22 @@ pub fn applied(env: &mut Environment, objects: Vec<(ObjectRef, String)>, power: 
     progress.healthy = 0;
     let verdict = if power == Power::Asleep { Verdict::Unknown } else { Verdict::False };
     conditions.set(Aspect::Healthy, verdict, rollout::ROLLING_OUT, "", at);
+}
+
+/// What ran was put to sleep, because nobody approved this generation; everything else that is ours is stale.
+pub fn dozed(env: &mut Environment, slept: &[ObjectRef], objects: Vec<(ObjectRef, String)>, now_us: i64) {
+    intended(env, slept, now_us);
+    held(env, objects, now_us);
+    let progress = &mut env.status.progress;
+    (progress.dozed, progress.power, progress.applied_us) = (env.generation, Power::Asleep, now_us);
+}
+
+/// The sleeping form stands in the repository in place of what was published.
+pub fn dozed_published(env: &mut Environment, publication: Publication, now_us: i64) {
+    let at = env.at(now_us);
+    let text = format!("The manifests that let it sleep are at commit {}.", publication.commit);
+    env.status.conditions.set(Aspect::Published, Verdict::False, "UNAPPROVED", text, at);
+    env.status.publication = Some(publication);
 }
 
 /// Stale objects are gone.

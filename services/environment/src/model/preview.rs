@@ -45,6 +45,8 @@ pub struct Head {
     pub base_sha: String,
     /// Whether it comes from another repository.
     pub fork: bool,
+    /// Login of who opened it, as the provider knows it; empty for a branch.
+    pub author: String,
     /// Whether it is a draft.
     pub draft: bool,
     /// Labels of the pull request.
@@ -129,6 +131,7 @@ mod tests {
             head_sha: "a".repeat(40),
             base_sha: "b".repeat(40),
             fork: false,
+            author: "fred".to_owned(),
             draft: false,
             labels: Vec::new(),
             opened_us: 100,

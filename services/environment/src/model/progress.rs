@@ -24,6 +24,8 @@ pub struct Progress {
     pub applied: i64,
     /// Generation last seen healthy; 0 again when it is woken.
     pub healthy: i64,
+    /// Generation for which what ran before was put to sleep, because nobody approved that generation yet.
+    pub dozed: i64,
     /// How the objects applied last are powered.
     pub power: Power,
     /// When they were applied; begins the progress deadline.

@@ -2,7 +2,7 @@
 //!
 //! Owns the words of the comment. Refuses to let text that came from outside speak in the platform's name: it stands in a block
 //! that nothing in it can end.
-use super::{environment::Environment, state::State};
+use super::{approval::covering, environment::Environment, state::State};
 
 /// Longest message that is repeated.
 const MESSAGE_CHARS_MAX: usize = 600;
@@ -61,6 +61,9 @@ pub fn comment(env: &Environment, url: &str, expires: Option<&str>) -> String {
     }
     text.push_str(&format!("| Commit | {} |\n", plain(&env.spec.source.head_sha)));
     text.push_str(&format!("| State | {} |\n", state.word()));
+    if let Some(approval) = covering(env).filter(|_| env.spec.source.fork) {
+        text.push_str(&format!("| Approved by | {} |\n", plain(&approval.approver)));
+    }
     if let Some(retire) = &env.retire {
         text.push_str(&format!("| Ended | {} |\n", retire.reason.word()));
     }

@@ -157,6 +157,7 @@ fn head(sha: &str) -> Reading {
         head_sha: sha.repeat(40),
         base_sha: "b".repeat(40),
         fork: false,
+        author: "fred".to_owned(),
         draft: false,
         labels: Vec::new(),
         opened_us: 1,

@@ -3,6 +3,7 @@
 //! Owns the order of steps and every wait. Refuses effects: it changes the noun and names ONE action; what came of the action is
 //! told back by the functions below.
 use super::{
+    approval,
     condition::{Aspect, Verdict},
     environment::{Environment, Power, Publication, Removal, RetireReason, Source, Spec, Target},
     observed::Seen,
@@ -60,6 +61,8 @@ pub enum Action {
     Deliver,
     /// Apply what was rendered, powered as wanted.
     Apply,
+    /// Put to sleep what an earlier generation runs: nobody approved the present one.
+    Doze,
     /// Delete what earlier generations left.
     Prune,
     /// Delete the routes.
@@ -125,7 +128,8 @@ fn is_expired(env: &Environment, now_us: i64) -> bool {
 /// When its time is over: not before its pin ends; never for tiers that nothing ends.
 fn ends_at_us(env: &Environment) -> Option<i64> {
     let at = env.expire_us.filter(|_| env.tier.ttl_cap_us().is_some())?;
-    Some(env.pin.as_ref().map_or(at, |pin| at.max(pin.until_us)))
+    let at = env.pin.as_ref().map_or(at, |pin| at.max(pin.until_us));
+    Some(approval::limit_us(env).map_or(at, |limit| at.min(limit)))
 }
 
 fn publish(env: &mut Environment, facts: &Facts<'_>) -> Action {
@@ -149,6 +153,8 @@ fn follow(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
             env.status.conditions.clear(Aspect::Deleting);
             None
         }
+        // Whatever the SCM would say, what nobody approved does not run.
+        Reading::Unknown { .. } if approval::is_missing(env) => None,
         Reading::Unknown { reason, message } => {
             if env.status.conditions.holds(Aspect::Published, env.generation) {
                 return Some(rest(env, facts));
@@ -225,15 +231,11 @@ pub fn wanted(env: &Environment, head: &Head) -> Spec {
 
 /// Whether this generation may be worked on; `None` if so.
 fn admit(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
+    if let Some(action) = approval::gate(env, facts) {
+        return Some(action);
+    }
     let (now_us, at) = (facts.now_us, env.at(facts.now_us));
     let conditions = &mut env.status.conditions;
-    if env.spec.source.fork {
-        let text = "The pull request comes from a fork; a member of the owning team has to approve it.";
-        conditions.set(Aspect::Approved, Verdict::False, "FORK", text, at);
-        env.status.observed_generation = env.generation;
-        return Some(rest(env, facts));
-    }
-    conditions.clear(Aspect::Approved);
     if conditions.holds(Aspect::Stalled, env.generation) {
         if env.status.retry_us.is_none_or(|retry| now_us < retry) {
             return (!rollout::is_watched(env)).then(|| rest(env, facts));
@@ -314,6 +316,15 @@ pub fn bound(env: &mut Environment, names: Vec<String>, now_us: i64) {
     let reason = if names.is_empty() { "NONE_BOUND" } else { "BOUND" };
     env.status.conditions.set(Aspect::SecretsReady, Verdict::True, reason, text, at);
     env.status.secret_names = names;
+}
+
+/// Something is bound, and a fork gets none of it: it goes on without (SEC-46).
+pub fn withheld(env: &mut Environment, now_us: i64) {
+    let at = env.at(now_us);
+    let text = "Secrets are bound to this service, and a fork gets none of them: nothing was delivered. A workload that needs one does \
+                not start; build the change from a branch of the repository itself to see it with them.";
+    env.status.conditions.set(Aspect::SecretsReady, Verdict::True, "FORK_NO_SECRETS", text, at);
+    env.status.secret_names = Vec::new();
 }
 
 /// Something is bound that does not exist: no workload changes before it does (SEC-44).

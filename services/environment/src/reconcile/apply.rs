@@ -35,7 +35,7 @@ pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const GOING_WAIT: Duration = Duration::from_secs(2);
 
 /// What the cluster gave an object it took.
-type Taken = (ObjectRef, String);
+pub(super) type Taken = (ObjectRef, String);
 
 impl Reconciler {
     /// The cluster of an environment.
@@ -75,9 +75,9 @@ impl Reconciler {
         self.save(claim, &before, &mut env).await.map(|()| None)
     }
 
-    fn rails(&self, env: &Environment) -> Vec<Doc> {
+    pub(super) fn rails(&self, env: &Environment) -> Vec<Doc> {
         let platform = self.0.platform();
-        guardrails::documents(env, &platform.profile(env.tier), &platform.gateway.namespace)
+        guardrails::documents(env, &platform.profile_of(env), &platform.gateway.namespace)
     }
 
     /// Has the bound Secrets written by the service that may read them; without any there is nothing to ask for.
@@ -183,7 +183,13 @@ impl Reconciler {
     }
 
     /// Applies one document; fields of others are taken over only where the object is in our inventory with our label (ENV-80).
-    async fn apply_one(&self, claim: &Claim, cluster: &dyn Cluster, env: &Environment, doc: &Doc) -> Answer<Taken> {
+    pub(super) async fn apply_one(
+        &self,
+        claim: &Claim,
+        cluster: &dyn Cluster,
+        env: &Environment,
+        doc: &Doc,
+    ) -> Answer<Taken> {
         let mut doc = doc.clone();
         plan::stamp(&mut doc, claim.epoch);
         let object = manifest::object(&doc);
@@ -250,7 +256,7 @@ impl Reconciler {
     }
 
     /// Tells that no answer came, and gives the error on to the back-off.
-    async fn unanswered(
+    pub(super) async fn unanswered(
         &self,
         claim: &Claim,
         before: &Environment,

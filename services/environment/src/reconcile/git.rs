@@ -26,20 +26,30 @@ impl Reconciler {
             env.status.conditions.clear(Aspect::Rendered);
             return self.save(claim, &before, &mut env).await;
         };
+        let publication = self.commit(claim, &env, &files).await?;
+        step::published(&mut env, publication, self.0.now_us());
+        self.save(claim, &before, &mut env).await
+    }
+
+    /// Commits the files of a generation.
+    pub(super) async fn commit(
+        &self,
+        claim: &Claim,
+        env: &Environment,
+        files: &[(String, String)],
+    ) -> Result<Publication> {
         claim.may_start(PUBLISH_TIMEOUT)?;
-        let (folder, message, now_us) = (layout::folder(&env), layout::publish_message(&env), self.0.now_us());
-        let landed = self.0.world.outputs.publish(&output(&env, &folder, &message, now_us), &files).await?;
-        let publication = Publication {
+        let (folder, message, now_us) = (layout::folder(env), layout::publish_message(env), self.0.now_us());
+        let landed = self.0.world.outputs.publish(&output(env, &folder, &message, now_us), files).await?;
+        Ok(Publication {
             branch: landed.branch,
             commit: landed.commit,
             path: folder,
             generation: env.generation,
             manifests: i32::try_from(files.len()).unwrap_or(i32::MAX),
-            render_sha256: layout::digest(&files),
+            render_sha256: layout::digest(files),
             published_us: now_us,
-        };
-        step::published(&mut env, publication, now_us);
-        self.save(claim, &before, &mut env).await
+        })
     }
 
     pub(super) async fn remove(&self, claim: &Claim, mut env: Environment) -> Result<()> {

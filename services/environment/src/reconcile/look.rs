@@ -67,7 +67,7 @@ impl Reconciler {
             return Ok(Seen::Live(Box::new(nothing(space))));
         };
         let platform = self.0.platform();
-        let rails = guardrails::documents(env, &platform.profile(env.tier), &platform.gateway.namespace);
+        let rails = guardrails::documents(env, &platform.profile_of(env), &platform.gateway.namespace);
         let mut live = listed(cluster.as_ref(), env).await?;
         live.push(namespace);
         let kinds: Vec<&str> = env.status.inventory.iter().map(|held| held.object.kind.as_str()).collect();

@@ -8,6 +8,7 @@ use crate::{
     app::NewPin,
     config::Platform,
     model::{
+        approval::{Approval, LIFE_MAX_US},
         condition::{Condition, Verdict},
         environment::{Environment, Held, Kind, Power, Publication, Source, Target},
         state::State,
@@ -61,6 +62,24 @@ pub fn render(env: &Environment, platform: &Platform) -> pb::Environment {
         }),
         use_time: (env.used_us > 0).then(|| time(env.used_us)),
         inventory: env.status.inventory.iter().map(held).collect(),
+        approval: env.approval.as_ref().map(approval),
+        class: match env.spec.source.fork {
+            true => pb::EnvironmentClass::Quarantine,
+            false => pb::EnvironmentClass::Standard,
+        }
+        .into(),
+    }
+}
+
+fn approval(approval: &Approval) -> pb::Approval {
+    pb::Approval {
+        approver: approval.approver.clone(),
+        approve_time: Some(time(approval.at_us)),
+        head_sha: approval.head_sha.clone(),
+        base_sha: approval.base_sha.clone(),
+        content_sha256: approval.content_sha256.clone(),
+        expire_time: Some(time(approval.at_us.saturating_add(LIFE_MAX_US))),
+        note: approval.note.clone(),
     }
 }
 

@@ -33,4 +33,10 @@ impl Directory for CatalogDirectory {
             folder: found.repository_path,
         })
     }
+
+    async fn login(&self, user: &str) -> Result<String> {
+        let mut client = DirectoryServiceClient::new(self.0.as_service("catalog", TIMEOUT));
+        let request = ResolveOwnerRequest { r#ref: user.to_owned() };
+        Ok(client.resolve_owner(request).await.map_err(error_from)?.into_inner().login)
+    }
 }

@@ -29,6 +29,16 @@ use crate::{
 const BINDING_NOT_READY: Reason =
     Reason { name: "BINDING_NOT_READY", kind: Kind::FailedPrecondition, cause: "", next: "" };
 
+/// What it answers where something is bound and a fork asks.
+const FORK_NO_SECRETS: Reason = Reason { name: "FORK_NO_SECRETS", kind: Kind::FailedPrecondition, cause: "", next: "" };
+
+fn refuse_fork(env: &Environment, state: &State) -> Result<()> {
+    if env.spec.source.fork && !state.secret_names.is_empty() {
+        return Err(Error::new(&FORK_NO_SECRETS, "a binding holds for this fork's environment"));
+    }
+    Ok(())
+}
+
 /// A folder in the pretended repository.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
@@ -55,6 +65,8 @@ pub struct State {
     pub readings: BTreeMap<String, Reading>,
     /// Services by reference.
     pub services: BTreeMap<String, ServiceFacts>,
+    /// Logins at the source provider by user.
+    pub logins: BTreeMap<String, String>,
     /// Names of bound Secrets.
     pub secret_names: Vec<String>,
     /// What is bound and does not exist.
@@ -260,12 +272,16 @@ impl Outputs for Fake {
 
 #[async_trait]
 impl Bindings for Fake {
-    async fn bound(&self, _: &Environment) -> Result<Bound> {
-        self.effect(|state| Ok(Bound { names: state.secret_names.clone(), missing: state.secrets_missing.clone() }))
+    async fn bound(&self, env: &Environment) -> Result<Bound> {
+        self.effect(|state| {
+            refuse_fork(env, state)?;
+            Ok(Bound { names: state.secret_names.clone(), missing: state.secrets_missing.clone() })
+        })
     }
 
     async fn deliver(&self, env: &Environment, _: &Place) -> Result<Delivered> {
         self.effect(|state| {
+            refuse_fork(env, state)?;
             if !state.secrets_missing.is_empty() {
                 return Err(Error::new(&BINDING_NOT_READY, state.secrets_missing.join("; ")));
             }
@@ -291,5 +307,9 @@ impl Directory for Fake {
     async fn service(&self, reference: &str) -> Result<ServiceFacts> {
         let unknown = || Error::new(&SERVICE_UNKNOWN, format!("the catalog knows no {reference}"));
         self.state().services.get(reference).cloned().ok_or_else(unknown)
+    }
+
+    async fn login(&self, user: &str) -> Result<String> {
+        Ok(self.state().logins.get(user).cloned().unwrap_or_default())
     }
 }

@@ -148,7 +148,7 @@ fn readable(stderr: &str, dir: &WorkDir) -> String {
 impl Renderer for Helm {
     async fn render(&self, job: &Job<'_>) -> Result<std::result::Result<Vec<Doc>, Fault>> {
         let scm = self.scms.scm(&job.source.scm)?;
-        let repo = scm.git_at(&job.source.repository, &Sha::parse(&job.source.head_sha)?).await?;
+        let repo = scm.git_at(&job.source.repository, &Sha::parse(job.source.chart_sha())?).await?;
         let dir = WorkDir::temporary()?;
         let values = match prepare(&repo, &dir, job).await {
             Ok(Ok(values)) => values,
@@ -178,7 +178,7 @@ fn is_users(error: &Error) -> bool {
 
 /// Puts chart and values into the directory; answers the names of the files of values, later wins.
 async fn prepare(repo: &Repo, dir: &WorkDir, job: &Job<'_>) -> Result<std::result::Result<Vec<String>, Fault>> {
-    let sha = Sha::parse(&job.source.head_sha)?;
+    let sha = Sha::parse(job.source.chart_sha())?;
     let path = config::in_folder(&job.source.folder, &job.config.chart.path);
     let chart = FilePath::parse("chart")?;
     dir.create_dir(&chart)?;

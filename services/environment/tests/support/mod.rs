@@ -84,6 +84,7 @@ pub fn head(sha_digit: u64, opened_us: i64) -> Head {
         head_sha: sha(sha_digit),
         base_sha: sha(0),
         fork: false,
+        author: "fred".to_owned(),
         draft: false,
         labels: Vec::new(),
         opened_us,
