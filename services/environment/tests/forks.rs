@@ -137,6 +137,11 @@ fn reason(env: &Environment, aspect: Aspect) -> String {
     env.status.conditions.get(aspect).map(|c| c.reason.clone()).unwrap_or_default()
 }
 
+/// Whether what ran sleeps because nobody approved what is wanted now.
+fn asleep(env: &Environment) -> bool {
+    reason(env, Aspect::Asleep) == "UNAPPROVED" && env.is_settled()
+}
+
 fn message(env: &Environment, aspect: Aspect) -> String {
     env.status.conditions.get(aspect).map(|c| c.message.clone()).unwrap_or_default()
 }
@@ -193,7 +198,6 @@ async fn a_fork_runs_what_was_approved_and_sleeps_after_a_push_until_that_is_app
         assert!(shop.pods(&env).await > 0 && shop.deployment(&env).await.to_string().contains(&sha(1)));
         // A push: what ran sleeps within a minute, and nothing of the new commit is anywhere.
         shop.shows(2, 0).await;
-        let asleep = |env: &Environment| reason(env, Aspect::Asleep) == "UNAPPROVED" && env.is_settled();
         let (env, took_us) = shop.until("asleep", asleep).await;
         assert!(took_us <= MINUTE_US, "{took_us}");
         assert_eq!((env.state(), env.power, shop.pods(&env).await), (State::AwaitingApproval, Power::Asleep, 0));
@@ -249,7 +253,7 @@ async fn without_a_webhook_the_next_poll_puts_it_to_sleep() {
     assert_eq!(shop.env().await.state(), State::AwaitingApproval);
     let unknown = Reading::Unknown { reason: "SCM_UNREACHABLE", message: "away".to_owned() };
     shop.fake.set(REPOSITORY, "7", unknown);
-    let (env, _) = shop.until("asleep", |env| reason(env, Aspect::Asleep) == "UNAPPROVED").await;
+    let (env, _) = shop.until("asleep", asleep).await;
     assert_eq!(shop.pods(&env).await, 0);
 }
 
@@ -263,7 +267,7 @@ async fn another_base_and_other_images_are_another_content() {
     assert_eq!((first.head_sha.clone(), first.base_sha.clone()), (sha(1), sha(0)));
     // The base moves: chart, values and configuration may be others.
     shop.shows(1, 9).await;
-    let (env, _) = shop.until("asleep", |env| reason(env, Aspect::Asleep) == "UNAPPROVED").await;
+    let (env, _) = shop.until("asleep", asleep).await;
     assert!(message(&env, Aspect::Approved).contains("base moved"), "{}", message(&env, Aspect::Approved));
     // The images that were named for the commit are known: approving it needs no more than looking.
     let env = shop.approve_as(ann(), 1, BTreeMap::new()).await.unwrap();
@@ -273,7 +277,7 @@ async fn another_base_and_other_images_are_another_content() {
     let other = BTreeMap::from([("app".to_owned(), format!("ghcr.io/acme/payments@sha256:{}", "c".repeat(64)))]);
     let wanted = slipway_environment::app::WantedPreview { images: other, ..support::wanted(7, 1) };
     shop.app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted).await.unwrap();
-    let (env, _) = shop.until("asleep", |env| reason(env, Aspect::Asleep) == "UNAPPROVED").await;
+    let (env, _) = shop.until("asleep", asleep).await;
     assert!(message(&env, Aspect::Approved).contains("images"), "{}", message(&env, Aspect::Approved));
     assert_eq!(shop.pods(&env).await, 0);
 }
@@ -338,7 +342,7 @@ async fn deaths_at_every_effect_let_nothing_unapproved_run() {
         shop.approve(1).await.unwrap();
         shop.until_state(State::Ready).await;
         shop.shows(2, 0).await;
-        let (env, _) = shop.until("asleep", |env| reason(env, Aspect::Asleep) == "UNAPPROVED").await;
+        let (env, _) = shop.until("asleep", asleep).await;
         assert_eq!(shop.pods(&env).await, 0, "{at} {kill:?}");
         assert!(!shop.deployment(&env).await.to_string().contains(&sha(2)), "{at} {kill:?}");
         shop.approve(2).await.unwrap();

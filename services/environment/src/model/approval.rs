@@ -93,6 +93,9 @@ pub fn approve(env: &mut Environment, approver: &str, note: &str, now_us: i64) {
     env.used_us = env.used_us.max(now_us);
     env.expire_us = env.life_us().map(|life| now_us.saturating_add(life));
     rollout::set_power(env, Power::Awake, "APPROVED", now_us);
+    if env.target == Target::Git {
+        env.status.conditions.clear(Aspect::Asleep);
+    }
     say_approved(env, now_us);
 }
 

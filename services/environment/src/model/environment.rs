@@ -365,7 +365,7 @@ impl Environment {
             State::AwaitingApproval => {
                 let falls_asleep =
                     self.status.conditions.get(Aspect::Asleep).is_some_and(|c| c.verdict == Verdict::Unknown);
-                self.status.observed_generation == self.generation && !falls_asleep
+                self.status.observed_generation == self.generation && (self.target == Target::Git || !falls_asleep)
             }
             _ => false,
         }

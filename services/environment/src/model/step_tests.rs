@@ -46,12 +46,18 @@ fn removal() -> Removal {
 
 /// Does what the action says, as a world in which everything works.
 fn perform(env: &mut Environment, action: Action, now_us: i64) {
+    let brings_out = matches!(action, Action::Bind | Action::Render | Action::Publish);
+    assert!(!brings_out || !approval::is_missing(env), "{action:?} of what nobody approved");
     match action {
         Action::Bind => bound(env, vec!["db".to_owned()], now_us),
         Action::Render => rendered(env, "d", 9, now_us),
         Action::Publish => {
             let publication = publication(env);
             published(env, publication, now_us);
+        }
+        Action::Doze => {
+            let publication = publication(env);
+            crate::model::outcome::dozed_published(env, publication, now_us);
         }
         Action::Remove => removed(env, removal(), now_us),
         Action::Finish => finished(env, now_us),
@@ -224,6 +230,9 @@ fn ten_thousand_random_histories_end_in_the_newest_state() {
                     last_published = publication.generation;
                 }
                 action = step(&mut env, &facts(&reading, now_us));
+            }
+            if env.retire.is_none() && approval::is_missing(&env) && dice.roll(2) == 0 {
+                approval::approve(&mut env, "user:default/ann", "", now_us);
             }
         }
         let ended = env.retire.is_some();
