@@ -102,7 +102,7 @@ impl App {
     async fn fork_head(&self, env: &Environment, new: &NewApproval) -> Result<Head> {
         let not_one = || Error::new(&NOT_A_FORK, format!("{} shows no fork and runs without approval", new.name));
         let number = env.spec.source.pull_request.ok_or_else(not_one)?;
-        let head = head_of(self.world.sources.read(&env.spec.source).await, number, &new.head_sha)?;
+        let head = head_of(self.world.sources.read(&env.spec.source).await, number, &new.head_sha, true)?;
         if head.fork { Ok(head) } else { Err(not_one()) }
     }
 

@@ -94,7 +94,7 @@ impl App {
         if let Reading::Open(Head { fork: true, .. }) = &reading {
             call.refuse_job()?;
         }
-        let head = head_of(reading, wanted.pull_request, &wanted.head_sha)?;
+        let head = head_of(reading, wanted.pull_request, &wanted.head_sha, before.is_some())?;
         check_image_names("images", &wanted.images, &head)?;
         let mut mutation = match Mutation::begin::<Environment>(&self.store.db, call).await? {
             Begun::Replay(answer) => return Ok(answer),
@@ -224,7 +224,7 @@ pub(super) fn check_image_names(field: &str, images: &BTreeMap<String, String>, 
 }
 
 /// The head, if the SCM shows the commit that was named.
-pub(super) fn head_of(reading: Reading, number: i64, named_sha: &str) -> Result<Head> {
+pub(super) fn head_of(reading: Reading, number: i64, named_sha: &str, lives: bool) -> Result<Head> {
     let head = match reading {
         Reading::Open(head) => head,
         Reading::Unknown { reason: "PULL_REQUEST_UNKNOWN", message } => {
@@ -244,6 +244,8 @@ pub(super) fn head_of(reading: Reading, number: i64, named_sha: &str) -> Result<
     }
     match preview::unwanted(&head, true) {
         None => Ok(head),
+        // What does not end a preview that lives does not keep it from its next commit either (ENV-27).
+        Some(reason) if lives && !preview::retires(&head.config, reason) => Ok(head),
         Some(reason) => {
             let text = format!("pull request {} gets no preview: {}", number, reason.word());
             Err(Error::new(&PREVIEW_DISABLED, text).meta("cause", reason.word()))

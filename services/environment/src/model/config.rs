@@ -170,6 +170,14 @@ impl Config {
     }
 }
 
+/// The configuration of a change: what it says of itself, with what ends previews as the base says it. A change cannot make its own
+/// preview outlive it (ENV-13); where the base has no file that can be read, its word is all there is.
+pub fn with_rules_of(own: Result<Config, String>, base: &Result<Config, String>) -> Result<Config, String> {
+    let (Ok(mut own), Ok(base)) = (own.clone(), base) else { return own };
+    own.preview.retire_on.clone_from(&base.preview.retire_on);
+    Ok(own)
+}
+
 /// Reads the file.
 ///
 /// # Errors
@@ -281,6 +289,22 @@ mod tests {
         let list = Access::AllowList(vec!["group:default/shop".to_owned()]);
         assert_eq!(file("{allow-list: [group:default/shop]}").map(|c| c.access), Ok(list));
         assert!(file("anyone").is_err() && file("{allow-list: [shop]}").is_err());
+    }
+
+    #[test]
+    fn what_ends_a_preview_is_said_by_the_base() {
+        let with = |retire_on: &[RetireOn]| {
+            let mut config = Config::default();
+            config.preview.retire_on = retire_on.to_vec();
+            config.preview.drafts = retire_on.is_empty();
+            Ok(config)
+        };
+        let own = with(&[]);
+        let read =
+            with_rules_of(own.clone(), &with(&[RetireOn::Closed])).map(|c| (c.preview.drafts, c.preview.retire_on));
+        assert_eq!(read, Ok((true, vec![RetireOn::Closed])));
+        assert_eq!(with_rules_of(own.clone(), &Err("none".to_owned())), own);
+        assert!(with_rules_of(Err("broken".to_owned()), &own).is_err());
     }
 
     #[test]

@@ -86,7 +86,11 @@ impl ScmSources {
             return Ok(ended(RetireReason::BranchDeleted, None));
         }
         // What a fork says about itself does not count (ENV-13).
-        let deciding = if pull.fork { &pull.base_sha } else { &pull.head_sha };
+        let at_base = self.config(scm, source, &repository.name, &pull.base_sha).await?;
+        let config = match pull.fork {
+            true => at_base,
+            false => config::with_rules_of(self.config(scm, source, &repository.name, &pull.head_sha).await?, &at_base),
+        };
         Ok(Reading::Open(Head {
             repository: repository.name.clone(),
             branch: pull.head_ref.clone(),
@@ -97,7 +101,7 @@ impl ScmSources {
             draft: pull.draft,
             labels: pull.labels.clone(),
             opened_us: pull.opened_us,
-            config: self.config(scm, source, &repository.name, deciding).await?,
+            config,
         }))
     }
 

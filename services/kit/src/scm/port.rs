@@ -209,6 +209,14 @@ impl Scm {
         self.writable()?.label_pull_request(name, number, labels, draft).await
     }
 
+    /// Has an open pull request aim at another branch.
+    ///
+    /// # Errors
+    /// PULL_REQUEST_UNKNOWN, PULL_REQUEST_CLOSED; REVISION_UNKNOWN without that branch; SCM_UNSUPPORTED.
+    pub async fn retarget_pull_request(&self, name: &str, number: i64, base: &str) -> Result<PullRequest> {
+        self.writable()?.retarget_pull_request(name, number, base).await
+    }
+
     /// Closes a pull request, merged or not; one that is closed is answered as it is.
     ///
     /// # Errors

@@ -182,6 +182,23 @@ impl Local {
     ///
     /// # Errors
     /// PULL_REQUEST_UNKNOWN; PULL_REQUEST_CLOSED.
+    pub(in crate::scm) async fn retarget_pull_request(
+        &self,
+        name: &str,
+        number: i64,
+        base: &str,
+    ) -> Result<PullRequest> {
+        let _lock = self.lock(name).await?;
+        let (dir, repo) = (self.dir(name)?, self.git(name).await?);
+        let mut state = need_open(&dir, number)?;
+        let at = repo.need(&RefName::branch(base)?).await?;
+        base.clone_into(&mut state.base_ref);
+        self.touch(&mut state);
+        write_state(&dir, number, &state)?;
+        set_ref(&repo, &pull_ref(number, "base")?, &at).await?;
+        self.render(name, number, state).await
+    }
+
     pub(in crate::scm) async fn label_pull_request(
         &self,
         name: &str,
