@@ -77,7 +77,8 @@ async fn a_new_version_rolls_the_pods_that_read_it_once() {
     for scratch in support::databases().await {
         let (fake, clock) = (Fake::default(), Clock::manual(1_800_000_000_000_000));
         fake.add_service("payments", REPOSITORY, OWNER);
-        (fake.state().secret_names, fake.state().secret_version) = (vec!["db".to_owned()], 1);
+        fake.state().secret_names = vec!["db".to_owned()];
+        fake.state().secret_version = 1;
         let cluster = FakeCluster::new(clock.clone());
         let world = Tapped::new(&fake, Arc::new(cluster.clone()));
         let app = support::app_over(&scratch, world.world(), clock.clone()).await;
