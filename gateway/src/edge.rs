@@ -30,7 +30,7 @@ use slipway_kit::{
 use tower::ServiceExt as _;
 
 use crate::app::{access::Access, authentication::Authentication, rates::Limits, sessions::Sessions};
-pub use proxy::Proxy;
+pub use proxy::{Probed, Proxy};
 pub use webhook::Webhooks;
 
 /// Everything the edge is made of.
@@ -50,7 +50,7 @@ pub struct Parts {
     /// Endpoints of webhooks.
     pub webhooks: Webhooks,
     /// The proxy, if there is one.
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<Arc<Proxy>>,
     /// Keeps the records of refused calls.
     pub recorder: Recorder,
     /// Ends everything in order.

@@ -26,8 +26,9 @@ use slipway_kit::{
     serve::{Context, Peers, Service, Shutdown, transport},
 };
 use slipway_proto::access::v1::{
-    delegation_service_server::DelegationServiceServer, role_binding_service_server::RoleBindingServiceServer,
-    token_service_server::TokenServiceServer, trust_entry_service_server::TrustEntryServiceServer,
+    delegation_service_server::DelegationServiceServer, probe_service_server::ProbeServiceServer,
+    role_binding_service_server::RoleBindingServiceServer, token_service_server::TokenServiceServer,
+    trust_entry_service_server::TrustEntryServiceServer,
 };
 use tokio::net::TcpListener;
 
@@ -97,14 +98,16 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
 }
 
 /// The proxy, if there is to be one, with the loops that keep its table.
-fn with_proxy(service: Service, config: Option<&config::Proxy>, peers: &Peers) -> (Service, Option<Proxy>) {
-    let Some(config) = config else { return (service, None) };
+fn with_proxy(service: Service, config: Option<&config::Proxy>, peers: &Peers) -> (Service, Option<Arc<Proxy>>) {
+    let Some(config) = config else { return (service.add(ProbeServiceServer::new(api::ProbeApi(None))), None) };
     let routes = Routes::new(peers.clone());
     let (table, use_of_hosts) = (routes.clone(), routes.clone());
+    let proxy = Arc::new(Proxy::new(config, routes));
     let service = service
+        .add(ProbeServiceServer::new(api::ProbeApi(Some(proxy.clone()))))
         .task("routes", move |shutdown| table.keep(shutdown))
         .task("use of hosts", move |shutdown| use_of_hosts.keep_reporting(shutdown));
-    (service, Some(Proxy::new(config, routes)))
+    (service, Some(proxy))
 }
 
 /// Serves the outside on a listener until shutdown; calls that run may end.

@@ -164,3 +164,28 @@ async fn a_sleeping_host_wakes_for_the_next_request() {
     assert_eq!(down.status(), 502);
     assert!(down.text().await.unwrap().contains("environments/pr-7-x"));
 }
+
+#[tokio::test]
+async fn a_sibling_may_try_whether_a_host_answers() {
+    use slipway_proto::access::v1::{ProbeHostRequest, ProbeOutcome, probe_service_client::ProbeServiceClient};
+    let running = Running::start().await;
+    let (at, _task) = upstream("one").await;
+    let peers = running.platform.hub.peers("environment");
+    let probe = async |host: &str| {
+        let mut client = ProbeServiceClient::new(peers.as_service("gateway", Duration::from_secs(5)));
+        let ask = ProbeHostRequest { host: host.to_owned(), path: "/probed".to_owned() };
+        let told = client.probe_host(ask).await.unwrap().into_inner();
+        (told.outcome(), told.code, told.uid)
+    };
+    running.set(route(pb::RouteAccess::SignedIn, pb::RouteState::Up, &[at])).await;
+    assert_eq!(probe(HOST).await, (ProbeOutcome::Answered, 200, "uid-7".to_owned()));
+    assert_eq!(probe("pr-9-x.preview.localhost").await.0, ProbeOutcome::Silent);
+    running.stub.table.send_replace(vec![route(pb::RouteAccess::Public, pb::RouteState::Asleep, &[])]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(probe(HOST).await.0, ProbeOutcome::Silent);
+    assert!(!running.stub.woken.load(Ordering::SeqCst), "a try wakes nothing");
+    let empty = pb::Route { upstreams: Vec::new(), ..route(pb::RouteAccess::Public, pb::RouteState::Waking, &[]) };
+    running.stub.table.send_replace(vec![empty]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(probe(HOST).await.0, ProbeOutcome::NotServed);
+}

@@ -5,6 +5,7 @@
 
 mod headers;
 pub(super) mod page;
+mod probe;
 pub(super) mod sign_in;
 mod tunnel;
 mod watched;
@@ -39,6 +40,7 @@ use crate::{
     },
 };
 use page::Notice;
+pub use probe::Probed;
 use sign_in::Door;
 use watched::{Moved, watched};
 

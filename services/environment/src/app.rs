@@ -46,7 +46,7 @@ pub use previews::WantedPreview;
 pub use reports::{Told, WORK_REPORT};
 pub use routes::{RouteChange, Routes, Touch};
 pub use watch::{Change, WatchQuery};
-pub use watching::Looked;
+pub use watching::{Looked, Watches};
 
 use crate::{
     config::Platform,
@@ -74,6 +74,7 @@ pub struct App {
     pub(crate) clock: Clock,
     pub(crate) sealer: Sealer,
     pub(crate) looked: Looked,
+    pub(crate) watches: Watches,
     routes: Routes,
     drain: Shutdown,
 }
@@ -88,6 +89,7 @@ impl App {
             clock,
             sealer,
             looked: Looked::default(),
+            watches: Watches::default(),
             routes: Routes::default(),
             drain: Shutdown::new(),
         }

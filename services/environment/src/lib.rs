@@ -45,6 +45,7 @@ use crate::{
         directory::CatalogDirectory,
         helm::{Helm, NoHelm},
         outputs::GitOutputs,
+        prober::GatewayProber,
         secrets::SecretBindings,
         sources::ScmSources,
     },
@@ -81,6 +82,7 @@ async fn open(config: &Config, context: &Context) -> Result<World> {
         bindings: Arc::new(SecretBindings(context.peers.clone())),
         directory: Arc::new(CatalogDirectory(context.peers.clone())),
         clusters: Arc::new(Registered::new(config.credentials_root.clone())),
+        prober: Arc::new(GatewayProber(context.peers.clone())),
     })
 }
 

@@ -249,8 +249,9 @@ impl Reconciler {
         let mut tx = self.0.store.db.begin().await?;
         claim.guard(&mut tx).await?;
         match rendered {
-            Ok(Complete { files, note }) => {
+            Ok(Complete { files, note, routes }) => {
                 self.0.store.keep_render(&mut tx, &env.uid, env.generation, &files).await?;
+                self.0.store.keep_routes(&mut tx, &env.uid, &routes).await?;
                 step::rendered(&mut env, &layout::digest(&files), files.len(), now_us);
                 if !note.is_empty() {
                     let at = env.at(now_us);
@@ -307,8 +308,11 @@ impl Reconciler {
         }
         let address =
             Address { host: &host, gateway: &platform.gateway, routes: self.routes(env, cluster.as_ref()).await? };
+        let routes = layout::files(&layout::unserved(env, &address, &docs));
         let docs = layout::complete(env, &platform.profile_of(env), &address, docs);
-        Ok(fitted(env, docs).map_err(|fault| (Aspect::PolicyPassed, fault)))
+        Ok(fitted(env, docs)
+            .map(|complete| Complete { routes, ..complete })
+            .map_err(|fault| (Aspect::PolicyPassed, fault)))
     }
 
     /// What brings requests: with the target git the chart's and the platform's routes are published as ever; a registered cluster
@@ -342,16 +346,20 @@ impl Reconciler {
 struct Complete {
     files: Vec<(String, String)>,
     note: String,
+    /// Routes that are not applied: the built-in proxy reads them.
+    routes: Vec<(String, String)>,
 }
 
 /// Checks the quota before anything is applied (ENV-65); with the target git somebody else applies, and decides.
 fn fitted(env: &Environment, docs: Vec<Doc>) -> std::result::Result<Complete, Fault> {
     if env.target == Target::Git {
-        return Ok(Complete { files: layout::files(&docs), note: String::new() });
+        return Ok(Complete { files: layout::files(&docs), note: String::new(), routes: Vec::new() });
     }
     match preflight::check(&docs, env.tier, &preflight::Amounts::new()) {
-        Fit::Fits => Ok(Complete { files: layout::files(&docs), note: String::new() }),
-        Fit::RollWithoutSurge { docs, text } => Ok(Complete { files: layout::files(&docs), note: text }),
+        Fit::Fits => Ok(Complete { files: layout::files(&docs), note: String::new(), routes: Vec::new() }),
+        Fit::RollWithoutSurge { docs, text } => {
+            Ok(Complete { files: layout::files(&docs), note: text, routes: Vec::new() })
+        }
         Fit::TooSmall(message) => Err(Fault { reason: "QUOTA_TOO_SMALL", message }),
         Fit::NoRoomToUpdate(message) => Err(Fault { reason: "QUOTA_NO_ROOM_TO_UPDATE", message }),
     }

@@ -13,6 +13,7 @@ pub mod helm;
 pub mod kubernetes;
 mod kubernetes_watch;
 pub mod outputs;
+pub mod prober;
 pub mod rego;
 pub mod secrets;
 pub mod sources;
@@ -51,6 +52,8 @@ pub struct World {
     pub directory: Arc<dyn Directory>,
     /// Kubernetes clusters.
     pub clusters: Arc<dyn cluster::Clusters>,
+    /// What tries addresses.
+    pub prober: Arc<dyn Prober>,
 }
 
 /// A repository of a source provider.
@@ -237,6 +240,27 @@ pub struct Bound {
     pub names: Vec<String>,
     /// Each secret and key that is bound and does not exist; never a value.
     pub missing: Vec<String>,
+}
+
+/// Tries whether addresses answer.
+#[async_trait]
+pub trait Prober: Send + Sync {
+    /// One request to a host for a path, by the way that requests from outside take.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when what tries does not answer.
+    async fn probe(&self, host: &str, path: &str) -> Result<Probed>;
+}
+
+/// What came of a try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// An answer with this code, and the uid of the life that it named.
+    Answered(u16, String),
+    /// No answer, in words.
+    Silent(String),
+    /// It could not be tried, in words.
+    NotTried(String),
 }
 
 /// A service as the catalog knows it.

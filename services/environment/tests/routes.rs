@@ -143,6 +143,8 @@ async fn start(scratch: &Scratch) -> Running {
     tx.commit().await.unwrap();
     let shutdown = Shutdown::new();
     tokio::spawn(app.clone().keep_routes(shutdown.clone()));
+    let (clusters, down) = (app.clone(), shutdown.clone());
+    tokio::spawn(async move { clusters.watch_clusters(down).await });
     Running { app, stub, clock, env, shutdown }
 }
 
@@ -188,6 +190,7 @@ async fn a_watcher_gets_the_table_and_every_change_of_endpoints() {
         running.stub.set(&running.env, rolling);
         let rolled = until(&mut changes, |r| endpoints(r) != ["10.0.0.1:8080"]).await;
         assert_eq!(endpoints(&rolled), ["10.0.0.2:8080"]);
+        assert_eq!(running.stub.0.lock().unwrap().hints.len(), 1, "one watch of the cluster, for queue and routes");
         // A cluster that is away leaves what was known.
         running.stub.0.lock().unwrap().is_away = true;
         running.stub.set(&running.env, json!([]));

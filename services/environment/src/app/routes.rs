@@ -1,6 +1,6 @@
 //! The table host → upstreams of every living environment that is applied, kept fresh for the proxy.
 //!
-//! Owns one table for all who watch it, filled from the journal, the clusters' hints and a slow pass; and what use of a host means.
+//! Owns one table for all who watch it, filled from the journal, the hints of `watching` and a slow pass; and what use of a host means.
 //! Refuses calls to a cluster for a request: whoever asks reads the table.
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +15,9 @@ use slipway_kit::{
     serve::Shutdown,
     worker,
 };
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
-use super::{App, WORK_ENVIRONMENT};
+use super::{App, WORK_ENVIRONMENT, watching::until};
 use crate::model::{
     approval,
     environment::{Environment, Power, Target},
@@ -35,8 +31,6 @@ const GATHER: Duration = Duration::from_millis(100);
 const PASS_EVERY: Duration = Duration::from_secs(60);
 /// Pause before a cluster that gave no answer is asked again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Hints waiting to be looked at; more than these become one full pass.
-const HINTS_MAX: usize = 4096;
 /// How exactly use is noted (ENV-112), in microseconds.
 const USE_GRAIN_US: i64 = 60_000_000;
 /// Tries to wake an environment that others change meanwhile.
@@ -198,8 +192,7 @@ impl App {
 
     /// Keeps the table until shutdown.
     pub async fn keep_routes(self, shutdown: Shutdown) {
-        let (hint, mut hints) = mpsc::channel(HINTS_MAX);
-        let mut clusters = Watched { app: self.clone(), hint, watching: BTreeSet::new(), running: JoinSet::new() };
+        let mut hints = self.watches.listen();
         let head = journal::head(&self.store.db).await.map_or(0, |head| head.seq);
         let mut events = Box::pin(journal::follow(&self.store.db, head, shutdown.clone()));
         let (mut dirty, mut next_pass) = (BTreeSet::new(), Instant::now());
@@ -210,22 +203,24 @@ impl App {
                 () = tokio::time::sleep_until(next_pass) => {
                     dirty.clear();
                     due = None;
-                    let done = self.pass(&mut clusters).await;
+                    let done = self.pass().await;
                     next_pass = Instant::now() + if done { PASS_EVERY } else { AGAIN };
                 }
                 () = until(due), if due.is_some() => {
-                    let again = self.look_at(std::mem::take(&mut dirty), &mut clusters).await;
+                    let again = self.look_at(std::mem::take(&mut dirty)).await;
                     due = (!again.is_empty()).then(|| Instant::now() + AGAIN);
                     dirty = again;
                 }
-                Some(uid) = hints.recv() => {
-                    if uid.is_empty() {
-                        next_pass = next_pass.min(Instant::now() + GATHER);
-                    } else if self.routes.is_known(&uid) {
-                        dirty.insert(uid);
-                        due = soon(due);
+                hint = hints.recv() => match hint {
+                    Ok(uid) if !uid.is_empty() => {
+                        if self.routes.is_known(&uid) {
+                            dirty.insert(uid);
+                            due = soon(due);
+                        }
                     }
-                }
+                    // Some were missed.
+                    Ok(_) | Err(_) => next_pass = next_pass.min(Instant::now() + GATHER),
+                },
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         dirty.insert(event.key);
@@ -244,10 +239,10 @@ impl App {
     }
 
     /// Looks at these environments; answers those that could not be looked at.
-    async fn look_at(&self, uids: BTreeSet<String>, clusters: &mut Watched) -> BTreeSet<String> {
+    async fn look_at(&self, uids: BTreeSet<String>) -> BTreeSet<String> {
         let mut again = BTreeSet::new();
         for uid in uids {
-            match self.routes_of(&uid, clusters, None).await {
+            match self.routes_of(&uid, None).await {
                 Ok(routes) => self.routes.put(BTreeMap::from([(uid, routes)]), false),
                 Err(error) => {
                     tracing::warn!(error = ?error, uid, "the routes of an environment could not be read");
@@ -259,11 +254,11 @@ impl App {
     }
 
     /// Looks at everything, with one list per cluster; `false` if something could not be read.
-    async fn pass(&self, clusters: &mut Watched) -> bool {
+    async fn pass(&self) -> bool {
         let Ok(uids) = self.store.all_living().await else { return false };
         let (mut slices, mut fresh, mut is_whole) = (BTreeMap::new(), BTreeMap::new(), true);
         for uid in uids {
-            match self.routes_of(&uid, clusters, Some(&mut slices)).await {
+            match self.routes_of(&uid, Some(&mut slices)).await {
                 Ok(routes) => drop(fresh.insert(uid, routes)),
                 Err(error) => {
                     tracing::warn!(error = ?error, uid, "the routes of an environment could not be read");
@@ -277,18 +272,13 @@ impl App {
         is_whole
     }
 
-    async fn routes_of(
-        &self,
-        uid: &str,
-        clusters: &mut Watched,
-        shared: Option<&mut BTreeMap<String, Vec<Doc>>>,
-    ) -> Result<Vec<Route>> {
+    async fn routes_of(&self, uid: &str, shared: Option<&mut BTreeMap<String, Vec<Doc>>>) -> Result<Vec<Route>> {
         let env = self.store.by_uid(&self.store.db, uid).await?.filter(is_routed);
         let Some(env) = env else {
             self.routes.documents().remove(uid);
             return Ok(Vec::new());
         };
-        clusters.watch(&env.cluster);
+        self.watches.want(&env.cluster);
         let documents = self.documents_of(&env).await?;
         let slices = match (documents.is_empty() || env.power == Power::Asleep, shared) {
             (true, _) => Vec::new(),
@@ -340,46 +330,4 @@ fn is_routed(env: &Environment) -> bool {
 fn soon(due: Option<Instant>) -> Option<Instant> {
     let soon = Instant::now() + GATHER;
     Some(due.map_or(soon, |due| due.min(soon)))
-}
-
-async fn until(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due).await;
-    }
-}
-
-/// The clusters whose changes are listened to: one watch each, whoever asks for routes.
-struct Watched {
-    app: App,
-    hint: mpsc::Sender<String>,
-    watching: BTreeSet<String>,
-    running: JoinSet<()>,
-}
-
-impl Watched {
-    fn watch(&mut self, cluster: &str) {
-        if !self.watching.insert(cluster.to_owned()) {
-            return;
-        }
-        let (app, hint, cluster) = (self.app.clone(), self.hint.clone(), cluster.to_owned());
-        self.running.spawn(async move {
-            loop {
-                let changes = match app.world.clusters.open(&cluster).await {
-                    Ok(cluster) => cluster.changes().await,
-                    Err(error) => Err(error),
-                };
-                match changes {
-                    Ok(mut changes) => {
-                        while let Some(uid) = changes.next().await {
-                            if hint.send(uid).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
-                    Err(error) => tracing::debug!(error = ?error, cluster, "a cluster cannot be watched"),
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-        });
-    }
 }

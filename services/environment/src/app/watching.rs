@@ -1,6 +1,6 @@
 //! What changes in clusters: hints that an environment must be looked at, and the knowledge that nothing changed (ENV-124).
 //!
-//! Owns the watch of each cluster and a memory that only saves requests. Refuses to be needed: without a watch every look is a
+//! Owns the one watch of each cluster, for all who need to know, and a memory that only saves requests. Refuses to be needed: without a watch every look is a
 //! real one, and after a restart too.
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,11 @@ use std::{
 
 use futures::StreamExt as _;
 use slipway_kit::{error::Result, serve::Shutdown, worker};
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{Notify, broadcast},
+    task::JoinSet,
+    time::Instant,
+};
 
 use super::{App, WORK_ENVIRONMENT};
 use crate::model::{environment::Environment, rollout::LOOK_EVERY_US};
@@ -19,6 +23,51 @@ use crate::model::{environment::Environment, rollout::LOOK_EVERY_US};
 const GATHER: Duration = Duration::from_millis(200);
 /// How long until a watch that could not be begun is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// Hints that a listener may leave waiting; one that falls behind is told that it missed some.
+const WAITING_MAX: usize = 4096;
+/// Uids that are gathered into one hint at most.
+const GATHER_MAX: usize = 1000;
+
+/// The watches of clusters, told to everybody who listens; cheap to clone.
+#[derive(Clone)]
+pub struct Watches(Arc<Told>);
+
+struct Told {
+    hints: broadcast::Sender<String>,
+    wanted: Mutex<BTreeSet<String>>,
+    news: Notify,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        let (hints, _) = broadcast::channel(WAITING_MAX);
+        Self(Arc::new(Told { hints, wanted: Mutex::default(), news: Notify::new() }))
+    }
+}
+
+impl Watches {
+    /// Uids of environments as something of theirs changes, of every cluster; an empty one says that some may have been missed.
+    pub fn listen(&self) -> broadcast::Receiver<String> {
+        self.0.hints.subscribe()
+    }
+
+    /// Has a cluster watched, if it is not yet.
+    pub fn want(&self, cluster: &str) {
+        if self.wanted().insert(cluster.to_owned()) {
+            self.0.news.notify_one();
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, uid: &str) {
+        // Nobody listens where no routes are kept.
+        let _ = self.0.hints.send(uid.to_owned());
+    }
+}
 
 /// Which environments were looked at and left nothing to do; cheap to clone.
 #[derive(Clone, Default)]
@@ -101,13 +150,18 @@ impl App {
         let mut watched = BTreeSet::new();
         while !shutdown.is_down() {
             let used = self.store.clusters_in_use().await.unwrap_or_default();
-            for id in used.into_iter().chain(self.platform.clusters.iter().cloned()) {
+            let asked = self.watches.wanted().clone();
+            for id in used.into_iter().chain(asked).chain(self.platform.clusters.iter().cloned()) {
                 if watched.insert(id.clone()) {
                     let (app, shutdown) = (self.clone(), shutdown.clone());
                     watches.spawn(async move { app.watch_cluster(id, shutdown).await });
                 }
             }
-            tokio::select! { () = tokio::time::sleep(AGAIN) => {}, () = shutdown.wait() => {} }
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.watches.0.news.notified() => {}
+                () = shutdown.wait() => {}
+            }
         }
         while watches.join_next().await.is_some() {}
     }
@@ -123,16 +177,27 @@ impl App {
     }
 
     async fn watch_once(&self, id: &str, shutdown: &Shutdown) -> Result<()> {
-        let mut changes = self.world.clusters.open(id).await?.changes().await?.ready_chunks(1000);
+        let mut changes = self.world.clusters.open(id).await?.changes().await?;
         self.looked.forget(id, true);
+        self.watches.tell("");
+        let (mut waiting, mut due) = (BTreeSet::new(), None::<Instant>);
         loop {
-            let chunk = tokio::select! { chunk = changes.next() => chunk, () = shutdown.wait() => None };
-            let Some(mut uids) = chunk else { return Ok(()) };
-            tokio::time::sleep(GATHER).await;
-            if let Some(Some(more)) = futures::FutureExt::now_or_never(changes.next()) {
-                uids.extend(more);
+            // Whoever listens is told at once; the queue gets what came within a while in one piece.
+            tokio::select! {
+                uid = changes.next() => {
+                    let Some(uid) = uid else { return Ok(()) };
+                    self.watches.tell(&uid);
+                    waiting.insert(uid);
+                    due.get_or_insert_with(|| Instant::now() + GATHER);
+                    if waiting.len() < GATHER_MAX {
+                        continue;
+                    }
+                }
+                () = until(due), if due.is_some() => {}
+                () = shutdown.wait() => return Ok(()),
             }
-            self.changed(id, uids.into_iter().collect()).await?;
+            due = None;
+            self.changed(id, std::mem::take(&mut waiting)).await?;
         }
     }
 
@@ -153,5 +218,12 @@ impl App {
             }
         }
         tx.commit().await
+    }
+}
+
+/// Waits for an instant, if there is one.
+pub(super) async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
     }
 }

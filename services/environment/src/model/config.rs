@@ -42,6 +42,38 @@ pub struct Config {
     /// Who may use the addresses.
     #[serde(default)]
     pub access: Access,
+    /// How it is tried whether the address answers.
+    #[serde(default)]
+    pub probe: Probe,
+}
+
+/// How it is tried whether an address answers (ENV-102).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Probe {
+    /// What is asked for.
+    pub path: String,
+    /// The code that is wanted; anything below 500 if absent.
+    pub code: Option<u16>,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { path: "/".to_owned(), code: None }
+    }
+}
+
+impl Probe {
+    /// What is wrong with it, if anything.
+    fn fault(&self) -> Option<String> {
+        let plain = self.path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\'));
+        let own = self.path.starts_with('/') && !self.path.starts_with("//");
+        if !(own && plain && self.path.len() <= PATH_BYTES_MAX) {
+            return Some("probe.path: an absolute path".to_owned());
+        }
+        let is_code = self.code.is_none_or(|code| (200..600).contains(&code));
+        (!is_code).then(|| "probe.code: 200 to 599".to_owned())
+    }
 }
 
 /// The chart of a service.
@@ -148,6 +180,7 @@ impl Default for Config {
             platform: PlatformKeys::default(),
             preview: Preview::default(),
             access: Access::default(),
+            probe: Probe::default(),
         }
     }
 }
@@ -228,7 +261,7 @@ fn faults(config: &Config) -> Vec<String> {
         check(key.as_deref().is_none_or(is_key), format!("platform.{field}: keys joined by dots"));
     }
     check(config.preview.label.len() <= 50, "preview.label: at most 50 characters".to_owned());
-    if let Some(fault) = config.access.fault() {
+    for fault in [config.access.fault(), config.probe.fault()].into_iter().flatten() {
         check(false, fault);
     }
     faults
@@ -305,6 +338,18 @@ mod tests {
         assert_eq!(read, Ok((true, vec![RetireOn::Closed])));
         assert_eq!(with_rules_of(own.clone(), &Err("none".to_owned())), own);
         assert!(with_rules_of(Err("broken".to_owned()), &own).is_err());
+    }
+
+    #[test]
+    fn a_probe_is_a_path_and_maybe_a_code() {
+        let file = |probe: &str| parse(&format!("apiVersion: slipway.dev/v1\nkind: Environments\nprobe: {probe}\n"));
+        let want = Probe { path: "/healthz?a=b".to_owned(), code: Some(204) };
+        assert_eq!(file("{path: '/healthz?a=b', code: 204}").map(|c| c.probe), Ok(want));
+        for wrong in
+            ["{path: healthz}", "{path: //evil}", "{path: '/a b'}", "{code: 99}", "{code: 600}", "{method: GET}"]
+        {
+            assert!(file(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -46,6 +46,16 @@ pub fn complete(env: &Environment, profile: &Profile, address: &Address<'_>, ren
     docs
 }
 
+/// Routes of a chart that are not applied because the built-in proxy answers, each with its host: the proxy goes by their paths.
+pub fn unserved(env: &Environment, address: &Address<'_>, rendered: &[Doc]) -> Vec<Doc> {
+    if address.routes != Routes::Proxy {
+        return Vec::new();
+    }
+    let mut own: Vec<Doc> = rendered.iter().filter(|doc| is_route(doc)).cloned().collect();
+    super::route::assign_hosts(&mut own, address.host, names::short(&env.service));
+    own
+}
+
 /// How requests reach the workloads of a cluster (ENV-101).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -267,6 +277,20 @@ mod tests {
         assert_eq!(routes(Routes::Proxy, own()), [] as [&str; 0]);
         assert_eq!(Routes::of(&["gateway.networking.k8s.io/v1/HTTPRoute".to_owned()]), Routes::Gateway);
         assert_eq!(Routes::of(&["v1/Pod".to_owned()]), Routes::Proxy);
+    }
+
+    #[test]
+    fn routes_that_only_the_proxy_reads_keep_their_paths() {
+        let (env, gateway) = (fixture::preview(), Gateway::default());
+        let route = |name: &str| json!({"kind": "HTTPRoute", "metadata": {"name": name}, "spec": {"hostnames": ["x"]}});
+        let rendered =
+            [route("admin"), route("payments"), json!({"kind": "Service", "metadata": {"name": "payments"}})];
+        let hosts = |routes| -> Vec<String> {
+            let docs = unserved(&env, &address(&gateway, routes), &rendered);
+            docs.iter().map(|d| manifest::text(d, "/spec/hostnames/0").to_owned()).collect()
+        };
+        assert_eq!(hosts(Routes::Proxy), ["pr-7-payments--admin.preview.localhost", "pr-7-payments.preview.localhost"]);
+        assert!(hosts(Routes::Gateway).is_empty() && hosts(Routes::Ingress).is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
+    config::Probe,
     environment::{Held, ObjectRef},
     health::Health,
     manifest::{self, Doc},
@@ -61,6 +62,8 @@ pub struct Live {
     pub health: Health,
     /// Whether requests find their way.
     pub routing: Routing,
+    /// Whether its address answers.
+    pub reach: Reach,
     /// Pods that run or are about to.
     pub pods: usize,
     /// Replicas of the workloads by `Kind/name`.
@@ -76,6 +79,31 @@ pub enum Routing {
     Accepted,
     /// One is not yet, in words.
     Waiting(String),
+}
+
+/// Whether the address of an environment answers (ENV-102).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It could not be tried, in words.
+    Unknown(String),
+    /// It answers as wanted, in words.
+    Answers(String),
+    /// It does not, in words.
+    Silent(String),
+}
+
+/// What a probe of an address got: the code of the answer, and of whose life it said it was.
+pub fn reach(probe: &Probe, uid: &str, answer: Result<(u16, &str), &str>) -> Reach {
+    let path = &probe.path;
+    let wants = probe.code.map_or("anything below 500".to_owned(), |code| code.to_string());
+    match answer {
+        Err(text) => Reach::Silent(text.to_owned()),
+        Ok((_, found)) if found != uid => Reach::Silent("Another environment answers at the address.".to_owned()),
+        Ok((code, _)) if probe.code.map_or(code < 500, |wanted| wanted == code) => {
+            Reach::Answers(format!("{path} answered {code}."))
+        }
+        Ok((code, _)) => Reach::Silent(format!("{path} answered {code}; {wants} is wanted.")),
+    }
 }
 
 /// What is left of an environment that ends.

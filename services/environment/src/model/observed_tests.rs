@@ -100,3 +100,20 @@ fn what_is_left_names_who_holds_it() {
     let titles: Vec<_> = remains.left.iter().map(Left::title).collect();
     assert_eq!(titles, ["ConfigMap/b", "ConfigMap/c held by acme.io/hold"]);
 }
+
+#[test]
+fn an_address_is_reached_when_our_own_life_answers_as_wanted() {
+    let any = Probe::default();
+    let only = Probe { path: "/ready".to_owned(), code: Some(204) };
+    assert_eq!(reach(&any, "u", Ok((404, "u"))), Reach::Answers("/ answered 404.".to_owned()));
+    for (probe, answer) in [
+        (&any, Ok((500, "u"))),
+        (&any, Ok((200, "other"))),
+        (&any, Ok((200, ""))),
+        (&only, Ok((200, "u"))),
+        (&only, Err("nothing")),
+    ] {
+        assert!(matches!(reach(probe, "u", answer), Reach::Silent(_)), "{probe:?} {answer:?}");
+    }
+    assert!(matches!(reach(&only, "u", Ok((204, "u"))), Reach::Answers(_)));
+}

@@ -6,7 +6,7 @@ use super::{
     condition::{Aspect, Verdict},
     environment::{Environment, Kind, Power, Target},
     health::{self, Health, Problem},
-    observed::{Live, Routing, Seen, Space},
+    observed::{Live, Reach, Routing, Seen, Space},
     step::{Action, Facts, RETRY_US, rest},
     tier::Tier,
 };
@@ -28,6 +28,8 @@ const TERMINATING_WAIT_US: i64 = 2 * SECOND_US;
 
 /// Reason of `Healthy` while a generation comes up.
 pub const ROLLING_OUT: &str = "ROLLING_OUT";
+/// Reason of `Reachable` when an address that answered does not any more.
+pub const NOT_REACHABLE: &str = "NOT_REACHABLE";
 /// Reason of whatever a silent cluster leaves unknown.
 pub const UNREACHABLE: &str = "CLUSTER_UNREACHABLE";
 /// Reason of `Stalled` when a generation did not become healthy in time; the cluster is still looked at.
@@ -176,7 +178,9 @@ pub fn lost(env: &mut Environment, text: &str, now_us: i64) {
     progress.stale.clear();
     let conditions = &mut env.status.conditions;
     conditions.set(Aspect::NamespaceReady, Verdict::False, "NAMESPACE_LOST", text, at);
-    for aspect in [Aspect::GuardrailsReady, Aspect::Applied, Aspect::Healthy, Aspect::Routed, Aspect::InSync] {
+    for aspect in
+        [Aspect::GuardrailsReady, Aspect::Applied, Aspect::Healthy, Aspect::Routed, Aspect::Reachable, Aspect::InSync]
+    {
         conditions.clear(aspect);
     }
 }
@@ -216,6 +220,7 @@ fn asleep(env: &mut Environment, facts: &Facts<'_>, live: &Live) -> Action {
     }
     conditions.set(Aspect::Asleep, Verdict::True, "ASLEEP", "No pod runs; the first request wakes it.", at);
     conditions.set(Aspect::Healthy, Verdict::Unknown, "ASLEEP", "", at);
+    conditions.set(Aspect::Reachable, Verdict::Unknown, "ASLEEP", "", at);
     conditions.clear(Aspect::Stalled);
     env.status.retry_us = None;
     env.status.observed_generation = env.generation;
@@ -254,11 +259,42 @@ fn ready(env: &mut Environment, facts: &Facts<'_>, live: &Live) -> Action {
             conditions.set(Aspect::Routed, Verdict::True, "PREVIEW_PROXY", text, at);
         }
     }
-    conditions.set(Aspect::Reachable, Verdict::Unknown, "NOT_PROBED", "", at);
+    if let Some(action) = unreached(env, facts, &live.reach) {
+        return action;
+    }
+    let conditions = &mut env.status.conditions;
     conditions.clear(Aspect::Stalled);
     env.status.retry_us = None;
     env.status.observed_generation = generation;
     if env.status.progress.stale.is_empty() { rest(env, facts) } else { prune(env, now_us) }
+}
+
+/// Says whether the address answers; what follows if it does not (ENV-102).
+fn unreached(env: &mut Environment, facts: &Facts<'_>, reach: &Reach) -> Option<Action> {
+    let (at, generation) = (env.at(facts.now_us), env.generation);
+    let conditions = &mut env.status.conditions;
+    let text = match reach {
+        Reach::Unknown(text) => {
+            conditions.set(Aspect::Reachable, Verdict::Unknown, "NOT_PROBED", text.as_str(), at);
+            return None;
+        }
+        Reach::Answers(text) => {
+            conditions.set(Aspect::Reachable, Verdict::True, "ANSWERS", text.as_str(), at);
+            return None;
+        }
+        Reach::Silent(text) => text,
+    };
+    // It comes up until it has answered once; after that, not to answer is a loss.
+    let is_lost = conditions
+        .get(Aspect::Reachable)
+        .is_some_and(|c| c.generation == generation && (c.verdict == Verdict::True || c.reason == NOT_REACHABLE));
+    let reason = if is_lost { NOT_REACHABLE } else { "PROBE_PENDING" };
+    conditions.set(Aspect::Reachable, Verdict::False, reason, text.as_str(), at);
+    if !is_lost {
+        return Some(overdue(env, facts, Aspect::Reachable, text));
+    }
+    env.status.observed_generation = generation;
+    Some(Action::Wait(look_after_us(facts.now_us - env.status.progress.applied_us)))
 }
 
 fn prune(env: &mut Environment, now_us: i64) -> Action {

@@ -24,6 +24,7 @@ struct World {
     applied: Option<(i64, Power)>,
     is_healthy: bool,
     routed: Routing,
+    reach: Reach,
     is_silent: bool,
     is_quota_counted: bool,
     is_stuck: bool,
@@ -40,6 +41,7 @@ impl World {
             applied: None,
             is_healthy: true,
             routed: Routing::Proxy,
+            reach: Reach::Unknown(String::new()),
             is_silent: false,
             is_quota_counted: true,
             is_stuck: false,
@@ -74,6 +76,7 @@ impl World {
             missing: Vec::new(),
             health: if self.is_healthy { Health::Ready } else { Health::Degraded(problem()) },
             routing: self.routed.clone(),
+            reach: self.reach.clone(),
             pods,
             replicas: Default::default(),
         }))
@@ -262,6 +265,31 @@ fn live(world: &World, env: &Environment) -> Live {
         Seen::Live(live) => *live,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn it_is_ready_once_its_address_answered_and_degraded_when_it_stops() {
+    let silent = || Reach::Silent("/ answered 503".to_owned());
+    let (mut env, mut world) = (preview(), World::new());
+    world.reach = silent();
+    settle(&mut env, &mut world, &head("a"), NOW);
+    let told = |env: &Environment| env.status.conditions.get(Aspect::Reachable).map(|c| (c.verdict, c.reason.clone()));
+    assert_eq!((env.state(), told(&env)), (State::Deploying, Some((Verdict::False, "PROBE_PENDING".to_owned()))));
+    world.reach = Reach::Answers("/ answered 200".to_owned());
+    settle(&mut env, &mut world, &head("a"), NOW + 1);
+    assert_eq!((env.state(), told(&env)), (State::Ready, Some((Verdict::True, "ANSWERS".to_owned()))));
+    world.reach = silent();
+    settle(&mut env, &mut world, &head("a"), NOW + 2);
+    settle(&mut env, &mut world, &head("a"), NOW + 3);
+    assert_eq!((env.state(), told(&env)), (State::Degraded, Some((Verdict::False, NOT_REACHABLE.to_owned()))));
+    world.reach = Reach::Unknown("the gateway is away".to_owned());
+    settle(&mut env, &mut world, &head("a"), NOW + 4);
+    assert_eq!(env.state(), State::Ready, "what cannot be tried holds nothing up");
+    let (mut late, mut never) = (preview(), World::new());
+    never.reach = silent();
+    settle(&mut late, &mut never, &head("a"), NOW);
+    settle(&mut late, &mut never, &head("a"), NOW + PROGRESS_DEADLINE_US + MINUTE_US);
+    assert_eq!(late.state(), State::Failed);
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn in_cluster(conditions: &Conditions, generation: i64) -> State {
         Some(Verdict::False) => return State::Waking,
         None => {}
     }
-    let is_coming = |reason: &str| matches!(reason, ROLLING_OUT | "ROUTE_PENDING");
+    let is_coming = |reason: &str| matches!(reason, ROLLING_OUT | "ROUTE_PENDING" | "PROBE_PENDING");
     for aspect in [Aspect::Healthy, Aspect::Routed] {
         match conditions.get(aspect).filter(|c| c.generation == generation) {
             Some(c) if c.verdict == Verdict::True => {}
@@ -157,7 +157,12 @@ fn in_cluster(conditions: &Conditions, generation: i64) -> State {
             None => return State::Deploying,
         }
     }
-    State::Ready
+    // An address that cannot be tried is taken to answer (ENV-102).
+    match conditions.get(Aspect::Reachable).filter(|c| c.generation == generation && c.verdict == Verdict::False) {
+        Some(c) if is_coming(&c.reason) => State::Deploying,
+        Some(_) => State::Degraded,
+        None => State::Ready,
+    }
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ use slipway_kit::error::Result;
 use super::{Known, Reconciler};
 use crate::{
     model::{
-        environment::Environment,
+        environment::{Environment, Power},
         guardrails, health,
         manifest::{self, Doc},
-        observed::{self, Live, Routing, Seen, Space},
+        observed::{self, Live, Reach, Routing, Seen, Space},
         outcome::namespace_ref,
     },
-    world::cluster::Cluster,
+    world::{Probed, cluster::Cluster},
 };
 
 /// Kinds that guard rails are made of, beside the namespace.
@@ -75,16 +75,37 @@ impl Reconciler {
         let wanted: Vec<_> = env.status.inventory.iter().filter(|held| !is_stale(env, held)).cloned().collect();
         let missing = observed::missing(&wanted, &watched, &live);
         let rails_broken = observed::broken(&rails, &live);
+        let (health, routing) = (health::of(&wanted, &live), observed::routing(&wanted, &live));
+        let reach = self.reach(env, &health, &routing).await;
         Ok(Seen::Live(Box::new(Live {
             space,
             missing: missing.into_iter().filter(|title| !rails_broken.contains(title)).collect(),
             rails_broken,
             is_quota_counted: observed::is_quota_counted(&live),
-            health: health::of(&wanted, &live),
-            routing: observed::routing(&wanted, &live),
+            health,
+            routing,
+            reach,
             pods: observed::pods(&live),
             replicas: observed::replicas(&live),
         })))
+    }
+
+    /// Tries the address, once what is behind it is healthy (ENV-102).
+    async fn reach(&self, env: &Environment, health: &health::Health, routing: &Routing) -> Reach {
+        if !matches!(health, health::Health::Ready) || env.power != Power::Awake {
+            return Reach::Unknown(String::new());
+        }
+        if *routing != Routing::Proxy {
+            return Reach::Unknown("The cluster's own way in is not tried from here.".to_owned());
+        }
+        let probe = env.spec.config.as_ref().map(|config| config.probe.clone()).unwrap_or_default();
+        let host = self.0.platform().host(&env.label_id);
+        match self.0.world.prober.probe(&host, &probe.path).await {
+            Ok(Probed::Answered(code, uid)) => observed::reach(&probe, &env.uid, Ok((code, &uid))),
+            Ok(Probed::Silent(text)) => observed::reach(&probe, &env.uid, Err(&text)),
+            Ok(Probed::NotTried(text)) => Reach::Unknown(text),
+            Err(error) => Reach::Unknown(format!("The gateway cannot try it now: {}", error.message())),
+        }
     }
 }
 
@@ -101,6 +122,7 @@ fn nothing(space: Space) -> Live {
         missing: Vec::new(),
         health: health::Health::Progressing(Vec::new()),
         routing: Routing::Proxy,
+        reach: Reach::Unknown(String::new()),
         pods: 0,
         replicas: std::collections::BTreeMap::new(),
     }

@@ -3,6 +3,7 @@
 //! Owns the note of use, which is no change of the environment. Refuses to overwrite one: the version it was read with must stand.
 use slipway_kit::{
     args,
+    db::Tx,
     error::{Error, Result},
 };
 
@@ -18,9 +19,18 @@ impl Store {
         self.db.execute(sql, args![body, &env.uid, env.version]).await.map(drop)
     }
 
-    /// The files that were rendered last, whatever their generation.
+    /// Keeps the routes of a render that are not applied, beside its files.
+    pub async fn keep_routes(&self, tx: &mut Tx, uid: &str, routes: &[(String, String)]) -> Result<()> {
+        let routes = serde_json::to_string(routes).map_err(Error::internal)?;
+        tx.execute("UPDATE renders SET routes = $1 WHERE uid = $2", args![routes, uid]).await.map(drop)
+    }
+
+    /// The files that were rendered last, whatever their generation, and the routes among them that are not applied.
     pub async fn last_render(&self, uid: &str) -> Result<Vec<(String, String)>> {
-        let row = self.db.fetch_optional("SELECT files FROM renders WHERE uid = $1", args![uid]).await?;
-        row.map_or(Ok(Vec::new()), |row| row.json("files"))
+        let row = self.db.fetch_optional("SELECT files, routes FROM renders WHERE uid = $1", args![uid]).await?;
+        let Some(row) = row else { return Ok(Vec::new()) };
+        let mut files: Vec<(String, String)> = row.json("files")?;
+        files.extend(row.json::<Vec<(String, String)>>("routes")?);
+        Ok(files)
     }
 }

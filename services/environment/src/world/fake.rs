@@ -12,8 +12,8 @@ use serde_json::json;
 use slipway_kit::error::{DEPENDENCY_UNAVAILABLE, Error, Kind, Reason, Result, SERVICE_UNKNOWN};
 
 use super::{
-    Bindings, Bound, Directory, Fault, Job, Landed, Output, Outputs, Place, Renderer, Repository, ServiceFacts,
-    Sources, World,
+    Bindings, Bound, Directory, Fault, Job, Landed, Output, Outputs, Place, Probed, Prober, Renderer, Repository,
+    ServiceFacts, Sources, World,
 };
 use crate::{
     error::SUPERSEDED,
@@ -75,6 +75,10 @@ pub struct State {
     pub secret_version: i64,
     /// Names of the Secrets that stand, by namespace.
     pub delivered: BTreeMap<String, Vec<String>>,
+    /// What probes get; nothing is tried if none is set.
+    pub probed: Option<Probed>,
+    /// Hosts and paths that were tried.
+    pub probes: Vec<String>,
     /// What the renderer answers instead of documents.
     pub fault: Option<Fault>,
     /// Folders of the GitOps repository.
@@ -113,6 +117,7 @@ impl Fake {
             bindings: Arc::new(self.clone()),
             directory: Arc::new(self.clone()),
             clusters: Arc::new(super::cluster::NoClusters),
+            prober: Arc::new(self.clone()),
         }
     }
 
@@ -299,6 +304,15 @@ impl Bindings for Fake {
 
     async fn withdraw(&self, env: &Environment, _: &Place) -> Result<Vec<String>> {
         self.effect(|state| Ok(state.delivered.remove(&env.namespace).unwrap_or_default()))
+    }
+}
+
+#[async_trait]
+impl Prober for Fake {
+    async fn probe(&self, host: &str, path: &str) -> Result<Probed> {
+        let mut state = self.state();
+        state.probes.push(format!("{host}{path}"));
+        Ok(state.probed.clone().unwrap_or_else(|| Probed::NotTried("nobody tries it".to_owned())))
     }
 }
 
