@@ -5,6 +5,7 @@
 pub mod access;
 pub mod assertions;
 pub mod authentication;
+pub mod doubts;
 pub mod jobs;
 pub mod lists;
 pub mod rates;

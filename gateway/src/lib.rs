@@ -33,7 +33,7 @@ use slipway_proto::access::v1::{
 use tokio::net::TcpListener;
 
 use app::{
-    access::Access, authentication::Authentication, jobs::Jobs, lists::Lists, rates::Limits,
+    access::Access, authentication::Authentication, doubts::Doubts, jobs::Jobs, lists::Lists, rates::Limits,
     role_bindings::RoleBindings, sessions::Sessions, tokens::Tokens, trust_entries::TrustEntries,
 };
 pub use config::Config;
@@ -76,6 +76,7 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
     let lists = Lists::new(Sealer::load(&db).await?);
     let sessions = Sessions::load(store.clone(), authentication.clone(), clock.clone()).await?;
     let tokens = Tokens::new(store.clone(), access.clone(), clock.clone(), key, lists.clone());
+    let (doubts, of_tokens) = (Doubts::new(owners.clone()), Doubts::new(owners.clone()));
     let (workflows, of_trust) = (config.protected_workflows(), lists.clone());
     let trust = TrustEntries::new(store.clone(), access.clone(), owners, clock.clone(), of_trust, workflows);
     let bindings = RoleBindings::new(store, access.clone(), clock.clone(), lists);
@@ -83,8 +84,8 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
         api::DelegationApi { authentication: authentication.clone(), signer: signer.clone(), clock: clock.clone() };
     let (facts, keys) = (access.clone(), authentication.clone());
     let service = Service::new("gateway", db)
-        .add(TokenServiceServer::new(api::TokenApi(tokens)))
-        .add(RoleBindingServiceServer::new(api::RoleBindingApi(bindings)))
+        .add(TokenServiceServer::new(api::TokenApi(tokens, of_tokens)))
+        .add(RoleBindingServiceServer::new(api::RoleBindingApi(bindings, doubts)))
         .add(TrustEntryServiceServer::new(api::TrustEntryApi(trust)))
         .add(DelegationServiceServer::new(delegations))
         .task("access facts", move |shutdown| facts.keep(shutdown))

@@ -273,7 +273,22 @@ async fn bindings_and_memberships_take_effect_and_the_last_administrator_stays()
     }
     let plan =
         pb::CreateRoleBindingRequest { validate_only: true, ..bind("group:default/sre", pb::Role::PlatformAdmin, "") };
-    bindings.create_role_binding(platform.signed(plan)).await.unwrap();
+    let doubted = bindings.create_role_binding(platform.signed(plan.clone())).await.unwrap().into_inner();
+    assert!(matches!(&doubted.warnings[..], [one] if one.contains("group:default/sre")), "{doubted:?}");
+    platform.seen.owners.lock().unwrap().insert("group:default/sre".into(), String::new());
+    let known = bindings.create_role_binding(platform.signed(plan)).await.unwrap().into_inner();
+    assert!(known.warnings.is_empty(), "{known:?}");
+    let ghost = pb::CreateTokenRequest {
+        token: Some(pb::Token {
+            display_name: "for somebody".into(),
+            scopes: vec![pb::TokenScope { permission: "*".into(), resource: String::new() }],
+            ..Default::default()
+        }),
+        owner: "user:default/nobody".into(),
+        ..Default::default()
+    };
+    let made = tokens.create_token(platform.signed(ghost)).await.unwrap().into_inner().token.unwrap();
+    assert!(matches!(&made.warnings[..], [one] if one.contains("user:default/nobody")), "{made:?}");
     let made = bind("group:default/sre", pb::Role::PlatformAdmin, "");
     bindings.create_role_binding(platform.signed(made.clone())).await.unwrap();
     let twice = bindings.create_role_binding(platform.signed(made)).await.unwrap_err();

@@ -8,13 +8,13 @@ use slipway_proto::access::v1::{self as pb, role_binding_service_server::RoleBin
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{lists::Asked, role_bindings::RoleBindings},
+    app::{doubts::Doubts, lists::Asked, role_bindings::RoleBindings},
     model::rights::Grant,
     wire,
 };
 
 /// RoleBindingService over its verbs.
-pub struct RoleBindingApi(pub RoleBindings);
+pub struct RoleBindingApi(pub RoleBindings, pub Doubts);
 
 #[async_trait]
 impl RoleBindingService for RoleBindingApi {
@@ -27,7 +27,8 @@ impl RoleBindingService for RoleBindingApi {
         let role = wire::bound_role(&asked)?;
         let grant = Grant { subject: asked.subject, role, team: asked.team };
         let binding = self.0.create(&call, grant, r.validate_only).await?;
-        Ok(Response::new(wire::role_binding(&binding)))
+        let warnings = self.1.about(&[&binding.subject, &binding.team]).await;
+        Ok(Response::new(pb::RoleBinding { warnings, ..wire::role_binding(&binding) }))
     }
 
     async fn list_role_bindings(

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     app::{
+        doubts::Doubts,
         lists::Asked,
         tokens::{NewToken, Tokens},
     },
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// TokenService over its verbs.
-pub struct TokenApi(pub Tokens);
+pub struct TokenApi(pub Tokens, pub Doubts);
 
 #[async_trait]
 impl TokenService for TokenApi {
@@ -31,10 +32,11 @@ impl TokenService for TokenApi {
         let asked = r.token.unwrap_or_default();
         let ttl_us = r.ttl.as_ref().map(wire::span_us);
         let owner = (!r.owner.is_empty()).then_some(r.owner);
+        let named = owner.clone().unwrap_or_default();
         let new = NewToken { display_name: asked.display_name, scopes: wire::scopes(asked.scopes), ttl_us, owner };
         let (token, plain) = self.0.create(&call, new).await?;
-        let secret = plain.expose().to_owned();
-        Ok(Response::new(pb::CreateTokenResponse { token: Some(wire::token(&token)), secret }))
+        let token = pb::Token { warnings: self.1.about(&[&named]).await, ..wire::token(&token) };
+        Ok(Response::new(pb::CreateTokenResponse { token: Some(token), secret: plain.expose().to_owned() }))
     }
 
     async fn list_tokens(&self, r: Request<pb::ListTokensRequest>) -> Result<Response<pb::ListTokensResponse>, Status> {

@@ -105,12 +105,14 @@ impl Lists {
             None => ("1 = 1".to_owned(), Vec::new()),
             Some((column, value)) => (format!("{column} = $1"), vec![Value::from(value)]),
         };
-        let (matching, mut more) = filter::parse(&asked.filter)?.sql(query.fields, args.len() + 1)?;
+        let bound = format!("{:?}", (&asked.filter, &asked.order_by));
+        let ((matching, mut more), order, place) = page::question(
+            filter::parse(&asked.filter).and_then(|filter| filter.sql(query.fields, args.len() + 1)),
+            OrderBy::parse(&asked.order_by, query.orders, query.default_order, query.key),
+            self.0.open::<Place>(call, &bound, &asked.token),
+        )?;
         args.append(&mut more);
         let all = Condition { sql: format!("{own} AND {matching}"), args };
-        let order = OrderBy::parse(&asked.order_by, query.orders, query.default_order, query.key)?;
-        let bound = format!("{:?}", (&asked.filter, &asked.order_by));
-        let place: Option<Place> = self.0.open(call, &bound, &asked.token)?;
         let (after, mut values) = order.after(place.as_ref().map(|p| &p.0), all.args.len() + 1)?;
         let mut args = all.args.clone();
         args.append(&mut values);

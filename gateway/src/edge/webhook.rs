@@ -1,6 +1,6 @@
 //! Webhook ingress: the signature over the raw body first, then the body to every service that subscribes, then the answer.
 //!
-//! Refuses to parse: what a delivery says is the services' business. An unknown endpoint and a bad signature are one answer.
+//! Refuses to parse: what a delivery says is the services' business, and what they say is wrong with it is the answer. An unknown endpoint and a bad signature are one answer.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use slipway_kit::{
     authz,
+    error::{Error, Kind},
     serve::{Body, error_from},
 };
 use slipway_proto::journal::v1::{ReceiveWebhookRequest, webhook_service_client::WebhookServiceClient};
@@ -24,6 +25,8 @@ use crate::{
 const SIGNATURE: &str = "x-hub-signature-256";
 const EVENT: &str = "x-github-event";
 const DELIVERY: &str = "x-github-delivery";
+/// What a provider sends when a webhook is set up.
+const PING: &str = "ping";
 const WORD_BYTES_MAX: usize = 100;
 /// Time a service has to store a delivery.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -116,11 +119,15 @@ impl Edge {
     /// Lets every subscriber store the delivery; the sender is told to come again unless all of them have.
     async fn hand_out(&self, signed: Signed) -> Response<Body> {
         let Some(services) = self.0.parts.webhooks.subscribers.get(&signed.event) else {
-            return respond::empty(StatusCode::ACCEPTED);
+            return respond::empty(if signed.event == PING { StatusCode::OK } else { StatusCode::ACCEPTED });
         };
         let stored = join_all(services.iter().map(|service| self.store(service, &signed))).await;
-        let failed = stored.iter().filter_map(|result| result.as_ref().err()).next();
-        if let Some(error) = failed {
+        let mut failed: Vec<Error> = stored.into_iter().filter_map(Result::err).collect();
+        // What is wrong with the body stays wrong, however often it comes.
+        if let Some(at) = failed.iter().position(|error| error.kind() == Kind::InvalidArgument) {
+            return respond::json(failed.swap_remove(at), None);
+        }
+        if let Some(error) = failed.first() {
             tracing::warn!(source = signed.source, delivery = signed.delivery, %error, "a delivery was not stored");
             return respond::empty(StatusCode::SERVICE_UNAVAILABLE);
         }

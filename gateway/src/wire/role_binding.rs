@@ -23,6 +23,7 @@ pub fn role_binding(b: &Binding) -> pb::RoleBinding {
         team: b.team.clone(),
         create_time: time(b.created_us),
         update_time: time(b.updated_us),
+        warnings: Vec::new(),
     }
 }
 

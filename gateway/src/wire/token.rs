@@ -23,6 +23,7 @@ pub fn token(t: &Token) -> pb::Token {
         expire_time: time(t.expires_us),
         revoke_time: time(t.revoked_us),
         last_use_time: time(t.last_use_us),
+        warnings: Vec::new(),
     }
 }
 

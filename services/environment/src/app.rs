@@ -62,6 +62,8 @@ pub const WORK_ENVIRONMENT: &str = "environment";
 pub const WORK_PULL_REQUEST: &str = "pull_request";
 /// Kind of work: look at every repository of a connection, by its id.
 pub const WORK_POLL: &str = "poll";
+/// Kind of work: run the checks of a registered cluster, by its id.
+pub const WORK_CHECK: &str = "cluster_check";
 /// Kind of work: drop what is kept long enough.
 pub const WORK_PURGE: &str = "purge";
 

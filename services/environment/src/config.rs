@@ -137,6 +137,12 @@ impl Config {
         }
         v.check(self.preview_domain.split('.').all(label), "preview_domain", "must be a domain");
         v.check(matches!(self.preview_scheme.as_str(), "http" | "https"), "preview_scheme", "http or https");
+        for (tier, profile) in &self.profiles {
+            for file in profile.pull_secret_files.iter().filter(|file| !slipway_credentials::is_registry_file(file)) {
+                let rule = format!("{file:?} must be a DNS label and `.json`");
+                v.add(format!("profiles.{}.pull_secret_files", tier.word()), rule);
+            }
+        }
         v.check((1..=64).contains(&self.workers), "workers", "1 to 64");
         v.finish()
     }

@@ -147,5 +147,6 @@ pub fn worker(app: &App, concurrency: usize) -> Worker {
         .handle(app::WORK_POLL, 1, looks::Polls(app.clone()))
         .handle(app::WORK_REPORT, 2, looks::Reports(app.clone()))
         .handle(app::WORK_PURGE, 1, looks::Purges(app.clone()))
+        .handle(app::WORK_CHECK, 1, looks::ClusterChecks(app.clone()))
         .handle(inbox::KIND, concurrency, inbox::handler(app.db().clone(), hint))
 }

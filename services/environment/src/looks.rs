@@ -101,6 +101,16 @@ pub async fn follow_scms(app: App, shutdown: Shutdown) {
     }
 }
 
+/// Runs the checks of clusters.
+pub struct ClusterChecks(pub App);
+
+#[async_trait]
+impl Handler for ClusterChecks {
+    async fn handle(&self, claim: &Claim) -> Result<Next> {
+        Ok(self.0.recheck(claim).await?.map_or(Next::Done, Next::After))
+    }
+}
+
 /// Drops what is kept long enough.
 pub struct Purges(pub App);
 

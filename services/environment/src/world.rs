@@ -191,6 +191,8 @@ pub struct Landed {
     pub commit: String,
     /// Files written or removed.
     pub files: Vec<String>,
+    /// Files of the folder that no commit of this environment wrote; they stay.
+    pub kept: Vec<String>,
 }
 
 /// GitOps repositories, one per cluster.
@@ -212,13 +214,13 @@ pub trait Bindings: Send + Sync {
     /// The Secrets that the environment's manifests refer to, and what they lack.
     async fn bound(&self, env: &Environment) -> Result<Bound>;
 
-    /// Has every bound Secret written into the environment's namespace, and those of bindings that are gone removed. After the guard
-    /// rails, before workloads (ENV-60); may be repeated at any time.
+    /// Has every bound Secret and every image pull secret (names of files) written into the environment's namespace, and those that are
+    /// no longer meant removed. After the guard rails, before workloads (ENV-60); may be repeated at any time.
     ///
     /// # Errors
     /// FAILED_PRECONDITION (`BINDING_NOT_READY`, `FORK_NO_SECRETS`, `SECRET_TAKEN`, `NAMESPACE_CHANGED`): the user must act.
     /// UNAVAILABLE (`SEALED`, `CLUSTER_UNREACHABLE`) and others: transient; nothing is to start without its secrets (SEC-3).
-    async fn deliver(&self, env: &Environment, place: &Place) -> Result<Delivered>;
+    async fn deliver(&self, env: &Environment, place: &Place, pull_secrets: &[String]) -> Result<Delivered>;
 
     /// Has every Secret that was delivered removed; answers the names that this call removed. A namespace that is gone has none.
     async fn withdraw(&self, env: &Environment, place: &Place) -> Result<Vec<String>>;

@@ -47,6 +47,8 @@ fn spec(file: &str) -> ClusterSpec {
         tiers: vec![],
         is_default: true,
         routing: Routes::Proxy,
+        check_image: String::new(),
+        pull_secret_files: vec![],
     }
 }
 

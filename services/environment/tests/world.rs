@@ -160,6 +160,42 @@ async fn both_kinds_of_repositories_keep_one_contract() {
 }
 
 #[tokio::test]
+async fn files_of_others_in_a_folder_stay_and_are_told() {
+    use slipway_kit::git::{Commit, FileChange, Git, RefName};
+    let dir = WorkDir::temporary().unwrap();
+    let env = slipway_environment::model::environment::fixture::preview();
+    let outputs = GitOutputs::open(Tool::find("git").unwrap(), dir.path()).await.unwrap();
+    let (folder, uid) = (layout::folder(&env), env.uid.clone());
+    let message = |generation| layout::publish_message(&Environment { generation, ..env.clone() });
+    let (first, second, gone) = (message(1), message(2), layout::remove_message(&env));
+    let output = |generation, message| Output { cluster: "local", folder: &folder, uid: &uid, generation, message, now_us: 1 };
+    let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    outputs.publish(&output(1, &first), &[file("a.yaml", "1"), file("b.yaml", "1")]).await.unwrap();
+    let git = Git::open(Tool::find("git").unwrap(), dir.path()).await.unwrap();
+    let repo = git.repository(&FilePath::parse("local.git").unwrap()).unwrap();
+    let path = |name: &str| FilePath::parse(&format!("{folder}/{name}")).unwrap();
+    let foreign = Commit {
+        branch: RefName::branch("main").unwrap(),
+        expected: repo.branch_head("main").await.unwrap(),
+        files: vec![FileChange::write(path("notes.md"), b"ours"), FileChange::write(path("a.yaml"), b"edited")],
+        message: "Somebody's notes".to_owned(),
+        author: author(),
+    };
+    repo.commit(&foreign).await.unwrap();
+    outputs.publish(&output(2, &second), &[file("a.yaml", "2")]).await.unwrap();
+    let head = repo.branch_head("main").await.unwrap().unwrap();
+    let names: Vec<String> = repo.list_tree(&head, None).await.unwrap().iter().map(|e| e.path.to_string()).collect();
+    assert_eq!(names, [format!("{folder}/a.yaml"), format!("{folder}/notes.md")], "ours follow the generation");
+    for _ in 0..2 {
+        let removed = outputs.remove(&output(2, &gone)).await.unwrap();
+        assert_eq!(removed.files, [format!("{folder}/a.yaml")]);
+        assert_eq!(removed.kept, [format!("{folder}/notes.md")]);
+    }
+    let head = repo.branch_head("main").await.unwrap().unwrap();
+    assert_eq!(repo.list_tree(&head, None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn writers_of_one_repository_lose_nothing() {
     let dir = WorkDir::temporary().unwrap();
     let root = dir.path().to_owned();

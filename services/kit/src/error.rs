@@ -186,6 +186,20 @@ impl Error {
         Self::new(&INTERNAL, "internal error").source(source)
     }
 
+    /// Several mistakes of one request as one error; a single one stays as it is.
+    pub(crate) fn together(mut errors: Vec<Error>) -> Self {
+        if errors.len() == 1 {
+            return errors.remove(0);
+        }
+        let said: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        let mut all = Self::new(&INVALID_FIELD, said.join("; "));
+        for mut error in errors {
+            all.details.metadata.append(&mut error.details.metadata);
+            all.details.violations.append(&mut error.details.violations);
+        }
+        all
+    }
+
     /// Adds a field violation.
     #[must_use]
     pub fn violation(mut self, field: impl Into<String>, rule: impl Into<String>) -> Self {

@@ -93,6 +93,16 @@ impl Filter {
         }
     }
 
+    /// A filter over `fields`, read as far as it can be without rows: fields, comparators and values hold.
+    ///
+    /// # Errors
+    /// FILTER_INVALID.
+    pub fn read(text: &str, fields: &[Field]) -> crate::error::Result<Self> {
+        let filter = parse(text)?;
+        filter.sql(fields, 1)?;
+        Ok(filter)
+    }
+
     /// FILTER_INVALID if a field is none of `names`; a name ending in `.` stands for everything below it.
     pub fn check(&self, names: &[&str]) -> crate::error::Result<()> {
         let known = |path: &str| {

@@ -1,7 +1,7 @@
 //! Webhook deliveries, stored before they are acknowledged and then worked on (SAFE-29).
 //!
 //! Owns deduplication by source and delivery id, and the work kind `inbox`. Refuses deliveries that the gateway has not verified: it
-//! is the only caller the contract allows.
+//! is the only caller the contract allows; and bodies that no reader of the event could make anything of, so that their sender learns it.
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use slipway_proto::journal::v1::{
@@ -15,7 +15,7 @@ use crate::{
     authz::Facts,
     db::Db,
     error::{Error, Result, Violations},
-    serve,
+    scm, serve,
     worker::{self, Claim, Handler, Next},
 };
 
@@ -127,6 +127,7 @@ impl WebhookService for WebhookApi {
         let (call, request) = serve::accept(request)?;
         call.check(&Facts::default())?;
         let ReceiveWebhookRequest { source, delivery_id, event, body } = request;
+        scm::check_shape(&event, &body)?;
         let fresh = store(&self.db, &Delivery { source, delivery_id, event, body }).await?;
         Ok(Response::new(ReceiveWebhookResponse { duplicate: !fresh }))
     }

@@ -14,7 +14,7 @@ use crate::{
     args,
     clock::Clock,
     db::Db,
-    error::{Error, PAGE_TOKEN_INVALID, Result},
+    error::{Error, Kind, PAGE_TOKEN_INVALID, Result},
     serve::Call,
 };
 
@@ -39,6 +39,23 @@ pub fn size(requested: i32) -> usize {
         Ok(0) | Err(_) => SIZE_DEFAULT,
         Ok(n) => n.min(SIZE_MAX),
     }
+}
+
+/// What a list was asked, read part by part: filter, order, page token. Each part is looked at whatever the others say, and all that is
+/// wrong is told at once.
+///
+/// # Errors
+/// The one error if one part is wrong, INVALID_FIELD with every violation if several are, and at once whatever is no mistake of the caller.
+pub fn question<F, O, T>(filter: Result<F>, order: Result<O>, token: Result<T>) -> Result<(F, O, T)> {
+    let (filter, order, token) = match (filter, order, token) {
+        (Ok(filter), Ok(order), Ok(token)) => return Ok((filter, order, token)),
+        (filter, order, token) => (filter.err(), order.err(), token.err()),
+    };
+    let mut wrong: Vec<Error> = [filter, order, token].into_iter().flatten().collect();
+    if let Some(at) = wrong.iter().position(|error| error.kind() != Kind::InvalidArgument) {
+        return Err(wrong.swap_remove(at));
+    }
+    Err(Error::together(wrong))
 }
 
 /// Seals what the next page starts from, so that callers can neither read nor change it.

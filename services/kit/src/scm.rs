@@ -18,7 +18,7 @@ pub use noun::{
     Check, ClosePullRequest, DeployState, Filed, NewRepository, OpenPullRequest, PullRequest, PushTo, Report,
     Repository, Verdict,
 };
-pub use webhook::{Action, Hook, pull_request_hook, push_hook};
+pub use webhook::{Action, Hook, check_shape, pull_request_hook, push_hook};
 
 use self::{github::Github, local::Local};
 use crate::{

@@ -159,7 +159,7 @@ async fn a_webhook_is_stored_once_and_worked_on_until_it_goes_well() {
             source: "local".to_owned(),
             delivery_id: "d/1".to_owned(),
             event: "pull_request".to_owned(),
-            body: b"{}".to_vec(),
+            body: br#"{"number": 1, "repository": {"id": 1}}"#.to_vec(),
         };
         for duplicate in [false, true] {
             let client = gateway.as_service("environment", Duration::from_secs(5));

@@ -8,7 +8,7 @@ use slipway_kit::{
     clock::Clock,
     db::Db,
     error::{Error, NOT_FOUND, Result, SERVICE_UNKNOWN},
-    filter,
+    filter::{Field, Filter},
     page::{self, OrderBy, Sealer},
     serve::Call,
 };
@@ -31,7 +31,7 @@ mod values;
 mod versions;
 
 pub use bindings::{Create, Resolve, Update};
-pub use deliveries::{Deliver, Delivery, Withdraw};
+pub use deliveries::{Deliver, Delivered, Delivery, Withdraw};
 pub use engine::{Finding, Status};
 pub use reveal::{Reveal, Revealed};
 pub use values::Put;
@@ -139,13 +139,18 @@ impl App {
         }
     }
 
-    fn question(&self, call: &Call, list: &List, orders: &[(&str, &str)]) -> Result<Question> {
+    fn question(&self, call: &Call, list: &List, fields: &[Field], orders: &[(&str, &str)]) -> Result<Question> {
         let unique = orders.last().map_or("", |(_, column)| *column);
+        let (filter, order, after) = page::question(
+            Filter::read(&list.filter, fields),
+            OrderBy::parse(&list.order_by, orders, "name", unique),
+            self.sealer.open(call, &bound(list), &list.page_token),
+        )?;
         Ok(Question {
             visible: call.visible(),
-            filter: filter::parse(&list.filter)?,
-            order: OrderBy::parse(&list.order_by, orders, "name", unique)?,
-            after: self.sealer.open(call, &bound(list), &list.page_token)?,
+            filter,
+            order,
+            after,
             limit: page::size(list.page_size),
             show_deleted: list.show_deleted,
             count: list.count,

@@ -3,6 +3,7 @@
 use slipway_kit::{
     authz::Facts,
     error::{Error, INVALID_FIELD, NOT_FOUND, Result},
+    page,
     serve::Call,
 };
 
@@ -80,10 +81,12 @@ impl App {
     /// A page of entities by filter and order.
     pub async fn list_entities(&self, call: &Call, ask: &ListAsk) -> Result<Listed> {
         call.check(&Facts::default())?;
-        let filter = store::prepare(&ask.filter, call)?;
-        let order = Order::parse(&ask.order_by)?;
         let bound = format!("{}\n{}\n{}", ask.filter, ask.order_by, ask.show_deleted);
-        let after = self.sealer.open(call, &bound, &ask.page_token)?;
+        let (filter, order, after) = page::question(
+            store::prepare(&ask.filter, call),
+            Order::parse(&ask.order_by),
+            self.sealer.open(call, &bound, &ask.page_token),
+        )?;
         let question = Ask {
             filter: &filter,
             order: &order,

@@ -53,7 +53,7 @@ const COLUMNS: &[Field] = &[
     Field { name: "update_time", column: "e.updated_us", kind: Kind::Time },
 ];
 
-/// Parses a filter, checks its fields and rewrites it for `call`.
+/// Parses a filter, checks its fields and values, and rewrites it for `call`.
 pub fn prepare(text: &str, call: &Call) -> Result<Filter> {
     let filter = filter::parse(text)?;
     filter.check(FIELDS)?;
@@ -62,7 +62,9 @@ pub fn prepare(text: &str, call: &Call) -> Result<Filter> {
             return Err(compare.invalid(&format!("`{word}` is no relation, as `ownedBy` or `dependsOn` is")));
         }
     }
-    Ok(rewrite(filter, call))
+    let filter = rewrite(filter, call);
+    sql(&filter, 1)?;
+    Ok(filter)
 }
 
 fn rewrite(filter: Filter, call: &Call) -> Filter {

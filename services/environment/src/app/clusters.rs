@@ -1,19 +1,23 @@
 //! Clusters: registered after their checks, read, changed, forgotten; and where a new environment goes.
 //!
 //! Owns the order check → transaction → registration. Refuses to keep a cluster that cannot work, and to forget one in use.
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use slipway_kit::{
     audit::Change,
     authz::Facts,
-    error::{ETAG_MISMATCH, Error, NOT_FOUND, Result, Violations},
+    error::{CONFLICT, ETAG_MISMATCH, Error, NOT_FOUND, Result, Violations},
     id,
     mutation::{Begun, Mutation},
     page,
     serve::{Call, Shutdown},
+    worker::{self, Claim},
 };
 
-use super::App;
+use super::{App, WORK_CHECK};
 use crate::{
     error::{CLUSTER_CONFIGURED, CLUSTER_IN_USE, CLUSTER_UNFIT, CLUSTER_UNKNOWN},
     model::{
@@ -29,6 +33,9 @@ use crate::{
 const REFRESH: Duration = Duration::from_secs(10);
 /// Environments that a refusal names.
 const NAMED_MAX: i64 = 20;
+/// How often the checks are run by themselves, and how soon after somebody else's change.
+const CHECK_EVERY: Duration = Duration::from_secs(3600);
+const CHECK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a caller sets of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +52,10 @@ pub struct ClusterSpec {
     pub is_default: bool,
     /// What answers at the hosts of its environments.
     pub routing: Routes,
+    /// Image for the self-test of network policies.
+    pub check_image: String,
+    /// Docker configurations that its environments pull images with.
+    pub pull_secret_files: Vec<String>,
 }
 
 /// A cluster for an answer: registered, or known from the configuration by its id alone.
@@ -91,6 +102,8 @@ impl App {
             tiers: spec.tiers.clone(),
             is_default: spec.is_default,
             routing: spec.routing,
+            check_image: spec.check_image.clone(),
+            pull_secret_files: spec.pull_secret_files.clone(),
             git_version: String::new(),
             checks: Vec::new(),
             checked_us: 0,
@@ -104,6 +117,7 @@ impl App {
             Begun::Fresh(mutation) => mutation,
         };
         self.store.insert_cluster(mutation.tx(), &cluster).await?;
+        worker::enqueue(mutation.tx(), WORK_CHECK, id, CHECK_EVERY.as_millis() as i64).await?;
         mutation.commit(&cluster, change(&cluster, &["*"])).await?;
         self.refresh_clusters().await?;
         Ok(cluster)
@@ -133,10 +147,14 @@ impl App {
             tiers: read.tiers.clone(),
             is_default: read.is_default,
             routing: read.routing,
+            check_image: read.check_image.clone(),
+            pull_secret_files: read.pull_secret_files.clone(),
         });
         (cluster.kubeconfig_file, cluster.in_cluster, cluster.target) =
             (new.kubeconfig_file, new.in_cluster, new.target);
         (cluster.tiers, cluster.is_default, cluster.routing) = (new.tiers, new.is_default, new.routing);
+        (cluster.check_image, cluster.pull_secret_files) = (new.check_image, new.pull_secret_files);
+        self.stays_for_the_living(&read, &cluster).await?;
         self.tried(Violations::new(), &mut cluster, only_check).await?;
         if only_check { Ok(cluster) } else { self.keep(call, &read, cluster, &["*"]).await }
     }
@@ -150,6 +168,30 @@ impl App {
         let mut cluster = read.clone();
         self.tried(Violations::new(), &mut cluster, true).await?;
         self.keep(call, &read, cluster, &["checks"]).await
+    }
+
+    /// Runs the checks of a registered cluster again if the last ones are an hour old; when to come again, or `None` if it is gone.
+    pub async fn recheck(&self, claim: &Claim) -> Result<Option<Duration>> {
+        let Some(read) = self.store.cluster(&self.store.db, &claim.id).await? else { return Ok(None) };
+        let age_us = self.now_us() - read.checked_us;
+        let young = CHECK_EVERY.saturating_sub(Duration::from_micros(age_us.max(0).unsigned_abs()));
+        if read.target == Target::Git || !young.is_zero() {
+            return Ok((read.target != Target::Git).then_some(young));
+        }
+        let mut cluster = read.clone();
+        self.tried(Violations::new(), &mut cluster, true).await?;
+        for check in cluster.checks.iter().filter(|check| check.verdict == CheckVerdict::Failed) {
+            tracing::warn!(cluster = cluster.id, check = check.check, message = check.message, "a cluster fails a check");
+        }
+        let mut tx = self.store.db.begin().await?;
+        claim.guard(&mut tx).await?;
+        // The etag stays: nothing changed that a caller set.
+        match self.store.update_cluster(&mut tx, &cluster, read.version).await {
+            Err(error) if error.is(&CONFLICT) => return Ok(Some(CHECK_AGAIN)),
+            done => done?,
+        }
+        tx.commit().await?;
+        Ok(Some(CHECK_EVERY))
     }
 
     /// Forgets a cluster that nothing lives on.
@@ -220,6 +262,11 @@ impl App {
         if let Some(cluster) = cluster::place(&registered, tier, named) {
             return Ok(Placement { cluster: cluster.id.clone(), target: cluster.target });
         }
+        if let Some(other) = registered.iter().find(|cluster| cluster.id == named) {
+            let tiers: Vec<&str> = other.tiers.iter().map(|tier| tier.word()).collect();
+            let text = format!("{} takes {} and nothing of the tier {}", other.name(), tiers.join(", "), tier.word());
+            return Err(Error::new(&CLUSTER_UNKNOWN, text).violation("environment.cluster", "must serve the tier"));
+        }
         let configured = &self.platform.clusters;
         let known = if named.is_empty() { configured.first() } else { configured.iter().find(|id| *id == named) };
         let Some(cluster) = known else {
@@ -232,6 +279,18 @@ impl App {
             Err(error) => return Err(error),
         };
         Ok(Placement { cluster: cluster.clone(), target })
+    }
+
+    /// Docker configurations that images of a tier's environments on a cluster are pulled with: of the profile, then of the cluster.
+    pub async fn pull_secret_files(&self, tier: Tier, cluster: &str) -> Result<Vec<String>> {
+        let mut files = self.platform.profile(tier).pull_secret_files;
+        let registered = self.store.cluster(&self.store.db, cluster).await?;
+        for file in registered.into_iter().flat_map(|cluster| cluster.pull_secret_files) {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        Ok(files)
     }
 
     /// Makes what is registered known to the world, and keeps it so until shutdown.
@@ -277,7 +336,7 @@ impl App {
             return Ok(());
         }
         let (git_version, checks) = match self.world.clusters.probe(&credential(cluster)).await {
-            Ok(world) => cluster_checks::run(world.as_ref(), &self.platform.domain).await,
+            Ok(world) => cluster_checks::run(world.as_ref(), &self.scope(cluster).await).await,
             Err(error) => {
                 let remedy = "Put a kubeconfig of that name into the directory of credentials.";
                 let check = Check::other("REACHABLE", CheckVerdict::Failed, error.message(), remedy);
@@ -288,9 +347,46 @@ impl App {
         if only_check || !cluster.is_unfit() {
             return Ok(());
         }
-        let failed = cluster.checks.iter().filter(|check| check.verdict == CheckVerdict::Failed);
-        let said: Vec<String> = failed.map(|c| format!("{}: {}. {}", c.check, c.message, c.remedy)).collect();
+        let said: Vec<String> = cluster.unfit().map(|c| format!("{}: {}. {}", c.check, c.message, c.remedy)).collect();
         Err(Error::new(&CLUSTER_UNFIT, said.join(" ")).resource("slipway.dev/Cluster", cluster.name()))
+    }
+
+    /// What the checks of a cluster are told.
+    async fn scope(&self, cluster: &Cluster) -> cluster_checks::Scope {
+        let profiles = Tier::ALL.into_iter().filter(|tier| cluster.serves(*tier));
+        let named = profiles.flat_map(|tier| self.platform.profile(tier).pull_secret_files);
+        let files: BTreeSet<String> = named.chain(cluster.pull_secret_files.clone()).collect();
+        let mut pull_secrets = Vec::with_capacity(files.len());
+        for file in files {
+            let read = self.world.clusters.registries(&file).await;
+            pull_secrets.push((file, read.map_err(|error| error.message().to_owned())));
+        }
+        cluster_checks::Scope {
+            domain: self.platform.domain.clone(),
+            scheme: self.platform.scheme.clone(),
+            port: self.platform.port,
+            gateway: self.platform.gateway.clone(),
+            routing: cluster.routing,
+            check_image: cluster.check_image.clone(),
+            pull_secrets,
+        }
+    }
+
+    /// Refuses to take from a cluster what environments on it live by, and names them.
+    async fn stays_for_the_living(&self, read: &Cluster, new: &Cluster) -> Result<()> {
+        let moves = read.target != new.target;
+        let lost = |tier: &Tier| moves || (read.serves(*tier) && !new.serves(*tier));
+        let lost: Vec<Tier> = Tier::ALL.into_iter().filter(lost).collect();
+        let living = self.store.living_of_tiers(&read.id, &lost, NAMED_MAX).await?;
+        if living.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "{} carries environments that need what would be taken away: {}. Set default to false to keep new ones away",
+            read.name(),
+            living.join(", ")
+        );
+        Err(Error::new(&CLUSTER_IN_USE, text).resource("slipway.dev/Cluster", read.name()))
     }
 
     async fn keep(&self, call: &Call, read: &Cluster, mut cluster: Cluster, fields: &[&str]) -> Result<Cluster> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use slipway_kit::{
     audit::Change,
     error::{CONFLICT, Error, Result, Violations},
-    filter,
+    filter::Filter,
     mutation::{Begun, Mutation},
     page::{self, Cursor, OrderBy},
     serve::Call,
@@ -209,10 +209,12 @@ impl App {
 
     /// A page of the environments the caller may see.
     pub async fn list(&self, call: &Call, list: &List) -> Result<Page> {
-        let filter = filter::parse(&list.filter)?;
-        let order = OrderBy::parse(&list.order_by, ORDER, ORDER_DEFAULT, "uid")?;
         let bound = format!("{}\n{}\n{}", list.filter, list.order_by, list.show_deleted);
-        let cursor: Option<Cursor> = self.sealer.open(call, &bound, &list.page_token)?;
+        let (filter, order, cursor) = page::question(
+            Filter::read(&list.filter, FILTER),
+            OrderBy::parse(&list.order_by, ORDER, ORDER_DEFAULT, "uid"),
+            self.sealer.open::<Cursor>(call, &bound, &list.page_token),
+        )?;
         let limit = page::size(list.page_size);
         let query = ListQuery {
             visible: call.visible(),
@@ -222,7 +224,6 @@ impl App {
             limit,
             show_deleted: list.show_deleted,
         };
-        filter.check(&FILTER.iter().map(|f| f.name).collect::<Vec<_>>())?;
         let mut rows = self.store.list(&query).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);

@@ -212,6 +212,9 @@ impl App {
             worker::enqueue(&mut tx, super::WORK_POLL, &scm, 0).await?;
         }
         worker::enqueue(&mut tx, super::WORK_PURGE, "all", 60_000).await?;
+        for cluster in self.store.clusters().await? {
+            worker::enqueue(&mut tx, super::WORK_CHECK, &cluster.id, 60_000).await?;
+        }
         tx.commit().await
     }
 }

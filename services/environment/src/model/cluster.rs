@@ -32,6 +32,11 @@ pub struct Check {
     pub remedy: String,
 }
 
+/// The self-test of network policies.
+pub const NETWORK_POLICY: &str = "NETWORK_POLICY";
+/// Checks without which no environment works, or a chart could take the node.
+pub const NEEDED: &[&str] = &["REACHABLE", "API_VERSION", "RBAC", "POD_SECURITY"];
+
 impl Check {
     /// A check that passed.
     pub fn passed(check: &str, message: impl Into<String>) -> Self {
@@ -70,6 +75,12 @@ pub struct Cluster {
     /// What answers at the hosts of its environments.
     #[serde(default)]
     pub routing: Routes,
+    /// Image with `/bin/busybox` for the self-test of network policies; empty for none.
+    #[serde(default)]
+    pub check_image: String,
+    /// Docker configurations in the directory of credentials that its environments pull images with.
+    #[serde(default)]
+    pub pull_secret_files: Vec<String>,
     /// Version of Kubernetes last seen.
     pub git_version: String,
     /// What the last checks said.
@@ -110,9 +121,19 @@ impl Cluster {
         faults
     }
 
+    /// What says that environments cannot work on it at all; other checks may fail and are told.
+    pub fn unfit(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|c| c.verdict == CheckVerdict::Failed && NEEDED.contains(&c.check.as_str()))
+    }
+
     /// Whether a check says that it does not work at all.
     pub fn is_unfit(&self) -> bool {
-        self.checks.iter().any(|check| check.verdict == CheckVerdict::Failed)
+        self.unfit().next().is_some()
+    }
+
+    /// Whether the last self-test saw network policies enforced: without it previews of forks are refused (ENV-62).
+    pub fn enforces_policies(&self) -> bool {
+        self.checks.iter().any(|c| c.check == NETWORK_POLICY && c.verdict == CheckVerdict::Passed)
     }
 }
 
@@ -166,6 +187,8 @@ pub const RULES: &[Rule] = &[
     ("rbac.authorization.k8s.io", &["roles", "rolebindings"], MANAGE),
     ("discovery.k8s.io", &["endpointslices"], &["get", "list", "watch"]),
     ("gateway.networking.k8s.io", &["httproutes", "grpcroutes"], MANAGE),
+    ("gateway.networking.k8s.io", &["gateways"], &["get"]),
+    ("networking.k8s.io", &["ingressclasses"], &["list"]),
 ];
 
 /// What the secrets service does in a cluster: it writes what it delivers and takes it away, by name.
@@ -207,6 +230,8 @@ mod tests {
             tiers: tiers.to_vec(),
             is_default,
             routing: Routes::Proxy,
+            check_image: String::new(),
+            pull_secret_files: Vec::new(),
             git_version: String::new(),
             checks: Vec::new(),
             checked_us: 0,

@@ -35,6 +35,9 @@ pub struct DeliveredSecret {
 pub struct Delivered {
     /// The Secrets, sorted by name.
     pub secrets: Vec<DeliveredSecret>,
+    /// The image pull secrets, sorted by name; they roll nothing.
+    #[serde(default)]
+    pub pull: Vec<DeliveredSecret>,
 }
 
 impl Delivered {
@@ -64,7 +67,12 @@ impl Delivered {
             name: name.to_owned(),
         };
         let held = |s: &DeliveredSecret| Held { object: object(&s.name), uid: s.uid.clone(), created_us: now_us };
-        self.secrets.iter().map(held).collect()
+        self.secrets.iter().chain(&self.pull).map(held).collect()
+    }
+
+    /// Whether a Secret of this name was delivered.
+    pub fn has(&self, name: &str) -> bool {
+        self.secrets.iter().chain(&self.pull).any(|secret| secret.name == name)
     }
 
     /// Writes the hash on every pod template that rolls, so that a changed value reaches the pods by one rollout.
@@ -92,6 +100,7 @@ mod tests {
         let versions = vec![("secrets/pay-aaaaa/development".to_owned(), version)];
         Delivered {
             secrets: vec![DeliveredSecret { name: "db".to_owned(), uid: uid.to_owned(), generation, versions }],
+            pull: Vec::new(),
         }
     }
 

@@ -214,6 +214,9 @@ pub struct Removal {
     pub commit: String,
     /// Names of the removed files.
     pub files: Vec<String>,
+    /// Names of files in the folder that are not ours and stay.
+    #[serde(default)]
+    pub kept: Vec<String>,
     /// When, in microseconds.
     pub removed_us: i64,
 }

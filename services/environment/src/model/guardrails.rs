@@ -38,6 +38,9 @@ pub struct Profile {
     /// Networks that may be reached beyond DNS and the namespace, as CIDR.
     #[serde(default)]
     pub egress: Vec<String>,
+    /// Names of Docker configurations in the directory of credentials that images are pulled with.
+    #[serde(default)]
+    pub pull_secret_files: Vec<String>,
 }
 
 impl Profile {
@@ -55,6 +58,7 @@ impl Profile {
             pods,
             volume_claims: 10,
             egress: Vec::new(),
+            pull_secret_files: Vec::new(),
         }
     }
 }
@@ -111,6 +115,17 @@ pub fn documents(env: &Environment, profile: &Profile, gateway_namespace: &str) 
         manifest::stamp(doc, "labels", labels(env));
     }
     docs
+}
+
+/// Has every pod of the namespace pull its images with these files' Secrets.
+pub fn pull_with(rails: &mut [Doc], files: &[String]) {
+    let secrets: Vec<Value> = files.iter().map(|file| json!({ "name": slipway_credentials::pull_secret_name(file) })).collect();
+    if secrets.is_empty() {
+        return;
+    }
+    for doc in rails.iter_mut().filter(|doc| manifest::kind(doc) == "ServiceAccount") {
+        doc["imagePullSecrets"] = json!(secrets);
+    }
 }
 
 /// Whether a document is one of the guard rails, and no part of a chart.
@@ -191,7 +206,16 @@ fn quota(profile: &Profile) -> Doc {
     })
 }
 
+/// The walls of a namespace without any opening of a profile, as the self-test of a cluster puts them up.
+pub fn walls(gateway_namespace: &str) -> Vec<Doc> {
+    policies(false, &[], gateway_namespace)
+}
+
 fn network_policies(env: &Environment, profile: &Profile, gateway_namespace: &str) -> Vec<Doc> {
+    policies(env.spec.source.fork, &profile.egress, gateway_namespace)
+}
+
+fn policies(is_fork: bool, egress: &[String], gateway_namespace: &str) -> Vec<Doc> {
     let policy = |name: &str, spec: Value| {
         json!({
             "apiVersion": "networking.k8s.io/v1",
@@ -211,7 +235,7 @@ fn network_policies(env: &Environment, profile: &Profile, gateway_namespace: &st
         ),
     ];
     // A fork reaches DNS and nothing else (ENV-32).
-    if !env.spec.source.fork {
+    if !is_fork {
         let own = json!([{ "podSelector": {} }]);
         let spec = json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{ "from": own }], "egress": [{ "to": own }] });
         all.push(policy("allow-namespace", spec));
@@ -221,8 +245,8 @@ fn network_policies(env: &Environment, profile: &Profile, gateway_namespace: &st
         "allow-gateway",
         json!({ "podSelector": {}, "policyTypes": ["Ingress"], "ingress": from_gateway }),
     ));
-    if !profile.egress.is_empty() && !env.spec.source.fork {
-        let to: Vec<Value> = profile.egress.iter().map(|cidr| json!({ "ipBlock": { "cidr": cidr } })).collect();
+    if !egress.is_empty() && !is_fork {
+        let to: Vec<Value> = egress.iter().map(|cidr| json!({ "ipBlock": { "cidr": cidr } })).collect();
         all.push(policy(
             "allow-egress",
             json!({ "podSelector": {}, "policyTypes": ["Egress"], "egress": [{ "to": to }] }),

@@ -61,7 +61,7 @@ pub fn guarded(env: &mut Environment, objects: Vec<(ObjectRef, String)>, now_us:
 pub fn delivered(env: &mut Environment, secrets: Delivered, now_us: i64) {
     let at = env.at(now_us);
     let names: Vec<&str> = secrets.secrets.iter().map(|secret| secret.name.as_str()).collect();
-    env.status.inventory.retain(|held| held.object.kind != "Secret" || names.contains(&held.object.name.as_str()));
+    env.status.inventory.retain(|held| held.object.kind != "Secret" || secrets.has(&held.object.name));
     if !names.is_empty() {
         let text = format!("{} delivered: {}", names.len(), names.join(", "));
         env.status.conditions.set(Aspect::SecretsReady, Verdict::True, "DELIVERED", text, at);
@@ -78,7 +78,7 @@ pub fn intended(env: &mut Environment, wanted: &[ObjectRef], now_us: i64) {
     let is_kept = |object: &ObjectRef| {
         guardrails::is_rail_kind(&object.kind, &object.name)
             // The secrets service owns what it delivered.
-            || env.status.progress.secrets.secrets.iter().any(|s| object.kind == "Secret" && s.name == object.name)
+            || (object.kind == "Secret" && env.status.progress.secrets.has(&object.name))
             || (object.kind == "PersistentVolumeClaim" && keeps_volumes)
             || wanted.iter().any(|w| same(w, object))
     };

@@ -123,6 +123,9 @@ fn in_git(env: &Environment) -> Vec<Object> {
         let removed =
             |file: &String| plain("GitFile", file, Outcome::Removed, detail.clone(), Some(removal.removed_us));
         objects.extend(removal.files.iter().map(removed));
+        let foreign = "no commit of this environment wrote it";
+        let kept = |file: &String| plain("GitFile", file, Outcome::Retained, foreign.to_owned(), None);
+        objects.extend(removal.kept.iter().map(kept));
         if !removal.commit.is_empty() {
             let detail = format!("removes {} files", removal.files.len());
             objects.push(plain("GitCommit", &removal.commit, Outcome::Evidence, detail, None));

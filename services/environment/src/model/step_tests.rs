@@ -41,7 +41,8 @@ fn publication(env: &Environment) -> Publication {
 }
 
 fn removal() -> Removal {
-    Removal { branch: "main".to_owned(), commit: "e".repeat(40), files: vec!["f".to_owned()], removed_us: NOW }
+    let files = vec!["f".to_owned()];
+    Removal { branch: "main".to_owned(), commit: "e".repeat(40), files, kept: Vec::new(), removed_us: NOW }
 }
 
 /// Does what the action says, as a world in which everything works.

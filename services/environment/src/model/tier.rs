@@ -29,6 +29,9 @@ pub enum Tier {
 pub struct UnknownTier;
 
 impl Tier {
+    /// Every tier, the least first.
+    pub const ALL: [Tier; 3] = [Tier::Development, Tier::Staging, Tier::Production];
+
     /// The word used in labels, folders and filters.
     pub fn word(self) -> &'static str {
         match self {

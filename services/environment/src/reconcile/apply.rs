@@ -44,7 +44,7 @@ impl Reconciler {
     }
 
     pub(super) async fn namespace(&self, claim: &Claim, mut env: Environment) -> Result<Option<Next>> {
-        let (before, rails) = (env.clone(), self.rails(&env));
+        let (before, rails) = (env.clone(), self.rails(&env).await?);
         let cluster = self.cluster(&env).await?;
         let Some(doc) = rails.first() else { return Ok(None) };
         match self.apply_one(claim, cluster.as_ref(), &env, doc).await {
@@ -61,7 +61,7 @@ impl Reconciler {
     pub(super) async fn guard(&self, claim: &Claim, mut env: Environment) -> Result<Option<Next>> {
         let (before, mut taken) = (env.clone(), Vec::new());
         let cluster = self.cluster(&env).await?;
-        for doc in self.rails(&env) {
+        for doc in self.rails(&env).await? {
             match self.apply_one(claim, cluster.as_ref(), &env, &doc).await {
                 Ok(Ok(object)) => taken.push(object),
                 Ok(Err(refusal)) => {
@@ -75,21 +75,25 @@ impl Reconciler {
         self.save(claim, &before, &mut env).await.map(|()| None)
     }
 
-    pub(super) fn rails(&self, env: &Environment) -> Vec<Doc> {
+    /// The guard rails as they shall stand in the environment's cluster.
+    pub(super) async fn rails(&self, env: &Environment) -> Result<Vec<Doc>> {
         let platform = self.0.platform();
-        guardrails::documents(env, &platform.profile_of(env), &platform.gateway.namespace)
+        let mut rails = guardrails::documents(env, &platform.profile_of(env), &platform.gateway.namespace);
+        guardrails::pull_with(&mut rails, &self.0.pull_secret_files(env.tier, &env.cluster).await?);
+        Ok(rails)
     }
 
-    /// Has the bound Secrets written by the service that may read them; without any there is nothing to ask for.
+    /// Has the bound Secrets and the image pull secrets written by the service that may read them; without any there is nothing to ask for.
     pub(super) async fn deliver(&self, claim: &Claim, mut env: Environment) -> Result<Option<Next>> {
         let before = env.clone();
-        if env.status.secret_names.is_empty() && env.status.progress.secrets.secrets.is_empty() {
+        let (pull_secrets, last) = (self.0.pull_secret_files(env.tier, &env.cluster).await?, &env.status.progress.secrets);
+        if env.status.secret_names.is_empty() && pull_secrets.is_empty() && *last == Delivered::default() {
             outcome::delivered(&mut env, Delivered::default(), self.0.now_us());
             return self.save(claim, &before, &mut env).await.map(|()| None);
         }
         claim.may_start(WRITE_TIMEOUT)?;
         let delivered = match self.place(&env).await {
-            Ok(place) => self.0.world.bindings.deliver(&env, &place).await,
+            Ok(place) => self.0.world.bindings.deliver(&env, &place, &pull_secrets).await,
             Err(error) => Err(error),
         };
         match delivered {

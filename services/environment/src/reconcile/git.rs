@@ -57,8 +57,8 @@ impl Reconciler {
         claim.may_start(PUBLISH_TIMEOUT)?;
         let (folder, message, now_us) = (layout::folder(&env), layout::remove_message(&env), self.0.now_us());
         match self.0.world.outputs.remove(&output(&env, &folder, &message, now_us)).await {
-            Ok(Landed { branch, commit, files }) => {
-                step::removed(&mut env, Removal { branch, commit, files, removed_us: now_us }, now_us);
+            Ok(Landed { branch, commit, files, kept }) => {
+                step::removed(&mut env, Removal { branch, commit, files, kept, removed_us: now_us }, now_us);
                 self.save(claim, &before, &mut env).await
             }
             Err(error) => {

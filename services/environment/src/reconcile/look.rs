@@ -11,7 +11,7 @@ use super::{Known, Reconciler};
 use crate::{
     model::{
         environment::{Environment, Power},
-        guardrails, health,
+        health,
         manifest::{self, Doc},
         observed::{self, Live, Reach, Routing, Seen, Space},
         outcome::namespace_ref,
@@ -66,8 +66,7 @@ impl Reconciler {
         let Some(namespace) = namespace.filter(|_| matches!(space, Space::Ours { .. })) else {
             return Ok(Seen::Live(Box::new(nothing(space))));
         };
-        let platform = self.0.platform();
-        let rails = guardrails::documents(env, &platform.profile_of(env), &platform.gateway.namespace);
+        let rails = self.rails(env).await?;
         let mut live = listed(cluster.as_ref(), env).await?;
         live.push(namespace);
         let kinds: Vec<&str> = env.status.inventory.iter().map(|held| held.object.kind.as_str()).collect();

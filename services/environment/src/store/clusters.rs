@@ -8,7 +8,7 @@ use slipway_kit::{
 };
 
 use super::Store;
-use crate::model::cluster::Cluster;
+use crate::model::{cluster::Cluster, tier::Tier};
 
 impl Store {
     /// Adds a cluster.
@@ -45,6 +45,20 @@ impl Store {
     pub async fn clusters(&self) -> Result<Vec<Cluster>> {
         let rows = self.db.fetch_all("SELECT body FROM clusters ORDER BY id", args![]).await?;
         rows.iter().map(|row| row.json("body")).collect()
+    }
+
+    /// Labels of some living environments of these tiers on a cluster, at most `limit`.
+    pub async fn living_of_tiers(&self, cluster: &str, tiers: &[Tier], limit: i64) -> Result<Vec<String>> {
+        let mut labels = Vec::new();
+        for tier in tiers {
+            let sql = "SELECT label_id FROM environments WHERE cluster = $1 AND tier = $2 AND deleted_us = 0 ORDER BY label_id LIMIT $3";
+            let rows = self.db.fetch_all(sql, args![cluster, tier.word(), limit]).await?;
+            for row in &rows {
+                labels.push(row.text("label_id")?);
+            }
+        }
+        labels.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(labels)
     }
 
     /// Labels of some living environments on a cluster, at most `limit`.

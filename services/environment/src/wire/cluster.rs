@@ -14,7 +14,16 @@ use crate::{
     },
 };
 
-const CHANGEABLE: [&str; 6] = ["kubeconfig_file", "in_cluster", "target", "tiers", "default", "routing"];
+const CHANGEABLE: [&str; 8] = [
+    "kubeconfig_file",
+    "in_cluster",
+    "target",
+    "tiers",
+    "default",
+    "routing",
+    "check_image",
+    "pull_secret_files",
+];
 
 /// A cluster as callers read it.
 pub fn render(listed: &Listed) -> pb::Cluster {
@@ -43,6 +52,8 @@ pub fn registered(cluster: &Cluster) -> pb::Cluster {
         tiers: cluster.tiers.iter().map(|tier| environment::tier_to(*tier).into()).collect(),
         default: cluster.is_default,
         routing: routing(cluster.routing).into(),
+        check_image: cluster.check_image.clone(),
+        pull_secret_files: cluster.pull_secret_files.clone(),
         configured: false,
         version: cluster.git_version.clone(),
         checks: cluster.checks.iter().map(check).collect(),
@@ -90,6 +101,8 @@ pub fn spec(cluster: &pb::Cluster) -> ClusterSpec {
             pb::Routing::Gateway => Routes::Gateway,
             pb::Routing::Ingress => Routes::Ingress,
         },
+        check_image: cluster.check_image.clone(),
+        pull_secret_files: cluster.pull_secret_files.clone(),
     }
 }
 
@@ -125,6 +138,16 @@ pub fn change(asked: &pb::Cluster, paths: &[String]) -> Result<impl Fn(ClusterSp
         target: if is_set("target", target_given) { new.target } else { old.target },
         tiers: if is_set("tiers", !new.tiers.is_empty()) { new.tiers.clone() } else { old.tiers },
         routing: if is_set("routing", routing_given) { new.routing } else { old.routing },
+        check_image: if is_set("check_image", !new.check_image.is_empty()) {
+            new.check_image.clone()
+        } else {
+            old.check_image
+        },
+        pull_secret_files: if is_set("pull_secret_files", !new.pull_secret_files.is_empty()) {
+            new.pull_secret_files.clone()
+        } else {
+            old.pull_secret_files
+        },
         is_default: if is_set("default", new.is_default) { new.is_default } else { old.is_default },
     })
 }

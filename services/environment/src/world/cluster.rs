@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use slipway_kit::error::{Error, Result};
+use slipway_kit::error::{Error, INVALID_CONFIG, Result};
 
 use crate::{error::CLUSTER_UNKNOWN, model::manifest::Doc};
 
@@ -140,6 +140,14 @@ pub trait Clusters: Send + Sync {
     /// INVALID_CONFIG if the credential cannot be used.
     async fn probe(&self, _: &Credential) -> Result<Arc<dyn Cluster>> {
         Err(Error::new(&CLUSTER_UNKNOWN, "clusters cannot be registered here"))
+    }
+
+    /// The registries that a Docker configuration of the directory of credentials logs in to; never a login.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG if no pull secret can be made of it.
+    async fn registries(&self, _: &str) -> Result<Vec<String>> {
+        Err(Error::new(&INVALID_CONFIG, "there is no directory of credentials"))
     }
 
     /// Makes these the registered ones.

@@ -1,7 +1,10 @@
 //! What a cluster must be able to do, tried out (ENV-183).
 //!
-//! Owns the calls and the sentences with their remedies. Refuses to guess: what cannot be tried is UNKNOWN. Whether network policies are
-//! enforced is not tried, so it is never called passed; no plugin that could do it means that they are not enforced.
+//! Owns the calls and the sentences with their remedies. Refuses to guess: what cannot be tried is UNKNOWN; and to leave anything in the
+//! cluster: what it makes is labelled, and what a check that was killed left is removed by the next.
+pub mod addresses;
+mod enforcement;
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,22 +13,43 @@ use slipway_kit::{error::Result, id};
 use super::cluster::{Answer, Apply, Cluster, ObjectRef, Refusal};
 use crate::model::{
     cluster::{Check, CheckVerdict, RULES},
+    layout::{Gateway, Routes},
     manifest,
 };
 
 /// Oldest minor version of Kubernetes 1 that is supported.
 const MINOR_MIN: u32 = 31;
-/// DaemonSets of network plugins that can enforce policies, by a part of their name.
-const ENFORCING: &[&str] =
-    &["calico", "cilium", "antrea", "kube-router", "weave", "canal", "ovnkube", "aws-node", "azure-npm"];
 /// How often a new namespace is asked until its service account is there, and how far apart.
 const ASKED_MAX: usize = 20;
 const ASKED_EVERY: Duration = Duration::from_millis(250);
-/// Longest look-up of a name.
-const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Label of what a check makes, and how its namespaces begin.
+const LABEL: &str = "slipway-check";
+const PREFIX: &str = "slipway-check-";
+/// How old a namespace of a check is before it is one that was left behind, in seconds.
+const LEFT_AFTER: i64 = 300;
+
+/// What the checks are told.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Domain of the addresses.
+    pub domain: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Port of the addresses, if it is not the scheme's own.
+    pub port: Option<u16>,
+    /// The Gateway that routes are attached to.
+    pub gateway: Gateway,
+    /// What answers at the addresses.
+    pub routing: Routes,
+    /// Image with `/bin/busybox`; empty for none.
+    pub check_image: String,
+    /// Docker configurations of the profiles and the cluster, with their registries or why they cannot be used.
+    pub pull_secrets: Vec<(String, std::result::Result<Vec<String>, String>)>,
+}
 
 /// Runs every check; the version that was seen, and what each said.
-pub async fn run(cluster: &dyn Cluster, domain: &str) -> (String, Vec<Check>) {
+pub async fn run(cluster: &dyn Cluster, scope: &Scope) -> (String, Vec<Check>) {
     let version = match cluster.version().await {
         Ok(version) => version,
         Err(error) => {
@@ -34,16 +58,58 @@ pub async fn run(cluster: &dyn Cluster, domain: &str) -> (String, Vec<Check>) {
             return (String::new(), vec![check]);
         }
     };
-    let checks = vec![
+    if let Err(error) = sweep(cluster).await {
+        tracing::warn!(?error, "what an earlier check left behind cannot be removed");
+    }
+    let port = scope.port.unwrap_or(if scope.scheme == "https" { 443 } else { 80 });
+    let (permitted, secured, enforced, routed, named) = tokio::join!(
+        permissions(cluster),
+        pod_security(cluster),
+        enforcement::run(cluster, &scope.check_image, &scope.gateway.namespace),
+        routes(cluster, scope, &version.apis),
+        async {
+            let (names, at) = addresses::names(&scope.domain, port).await;
+            [names, addresses::certificate(&scope.domain, &scope.scheme, at).await]
+        },
+    );
+    let mut checks = vec![
         Check::passed("REACHABLE", format!("Kubernetes {}", version.git_version)),
         api_version(&version.git_version),
-        or_unknown("RBAC", permissions(cluster).await),
-        or_unknown("POD_SECURITY", pod_security(cluster).await),
-        or_unknown("NETWORK_POLICY", enforcement(cluster).await),
-        routes(&version.apis),
-        names(domain).await,
+        or_unknown("RBAC", permitted),
+        or_unknown("POD_SECURITY", secured),
+        enforced,
+        or_unknown("ROUTES", routed),
     ];
+    checks.extend(named);
+    checks.push(pull_secrets(&scope.pull_secrets));
     (version.git_version, checks)
+}
+
+/// Removes the namespaces of checks that did not live to remove them.
+async fn sweep(cluster: &dyn Cluster) -> Result<()> {
+    let now = jiff::Timestamp::now().as_second();
+    for space in cluster.list("v1", "Namespace", "", &[("app.kubernetes.io/managed-by", LABEL)]).await? {
+        let made: Option<jiff::Timestamp> = manifest::text(&space, "/metadata/creationTimestamp").parse().ok();
+        let is_left = made.is_some_and(|made| now - made.as_second() > LEFT_AFTER);
+        if is_left && manifest::name(&space).starts_with(PREFIX) {
+            enforcement::remove(cluster, manifest::name(&space)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn pull_secrets(files: &[(String, std::result::Result<Vec<String>, String>)]) -> Check {
+    if files.is_empty() {
+        return Check::passed("PULL_SECRETS", "none is named: images come from registries that need no login");
+    }
+    let broken: Vec<String> =
+        files.iter().filter_map(|(file, read)| read.as_ref().err().map(|why| format!("{file}: {why}"))).collect();
+    if !broken.is_empty() {
+        let remedy = "Put a Docker configuration with `auths` into the directory of credentials under that name.";
+        return Check::other("PULL_SECRETS", CheckVerdict::Failed, broken.join("; "), remedy);
+    }
+    let registries: Vec<String> = files.iter().filter_map(|(_, read)| read.as_ref().ok()).flatten().cloned().collect();
+    Check::passed("PULL_SECRETS", format!("logins for {}", registries.join(", ")))
 }
 
 fn or_unknown(check: &str, said: Result<Check>) -> Check {
@@ -103,9 +169,9 @@ async fn ask(cluster: &dyn Cluster, verb: &str, group: &str, resource: &str) -> 
 
 /// A privileged pod must be refused in a namespace that enforces `restricted`; the namespace lives for this question only.
 async fn pod_security(cluster: &dyn Cluster) -> Result<Check> {
-    let name = format!("slipway-check-{}", id::h8(&id::uuid4()).to_lowercase());
+    let name = format!("{PREFIX}{}", id::h8(&id::uuid4()).to_lowercase());
     let labels = json!({
-        "app.kubernetes.io/managed-by": "slipway-check",
+        "app.kubernetes.io/managed-by": LABEL,
         "pod-security.kubernetes.io/enforce": "restricted",
     });
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
@@ -154,54 +220,49 @@ async fn admitted(cluster: &dyn Cluster, pod: &manifest::Doc) -> Answer<()> {
     cluster.admit(pod).await
 }
 
-async fn enforcement(cluster: &dyn Cluster) -> Result<Check> {
-    let sets = cluster.list("apps/v1", "DaemonSet", "", &[]).await?;
-    let found = sets.iter().map(manifest::name).find(|name| ENFORCING.iter().any(|plugin| name.contains(plugin)));
-    Ok(match found {
-        Some(name) => {
-            let text = format!("DaemonSet {name} can enforce network policies; whether it does was not tried");
-            let remedy = "Deny all traffic to a pod of a test namespace and see that it is not reached.";
-            Check::other("NETWORK_POLICY", CheckVerdict::Unknown, text, remedy)
-        }
-        None => {
-            let text =
-                "no network plugin that is known to enforce policies was found: they are stored and not enforced";
-            let remedy = "Install one that does, for example Cilium or Calico. Until then environments can reach each other, and \
-                          previews of forks are refused.";
-            Check::other("NETWORK_POLICY", CheckVerdict::Warning, text, remedy)
-        }
-    })
-}
-
-fn routes(apis: &[String]) -> Check {
+/// What answers at the addresses, as the registration says, is there.
+async fn routes(cluster: &dyn Cluster, scope: &Scope, apis: &[String]) -> Result<Check> {
     let serves = |api: &str| apis.iter().any(|known| known == api);
-    if serves("gateway.networking.k8s.io/v1/HTTPRoute") {
-        return Check::passed("ROUTES", "the Gateway API is served; the built-in preview proxy works besides");
+    let failed = |text: String, remedy: &str| Ok(Check::other("ROUTES", CheckVerdict::Failed, text, remedy));
+    match scope.routing {
+        Routes::Proxy => Ok(Check::passed("ROUTES", "addresses are answered by the built-in preview proxy")),
+        Routes::Ingress => {
+            let classes = cluster.list("networking.k8s.io/v1", "IngressClass", "", &[]).await?;
+            let names: Vec<&str> = classes.iter().map(manifest::name).collect();
+            if names.is_empty() {
+                let remedy = "Install an Ingress controller with its class, or choose ROUTING_PREVIEW_PROXY.";
+                return failed("no IngressClass: no controller answers an Ingress".to_owned(), remedy);
+            }
+            Ok(Check::passed("ROUTES", format!("Ingress classes: {}", names.join(", "))))
+        }
+        Routes::Gateway if !serves("gateway.networking.k8s.io/v1/HTTPRoute") => {
+            let remedy = "Install the CRDs of the Gateway API and a controller, or choose another routing.";
+            failed("the Gateway API is not served".to_owned(), remedy)
+        }
+        Routes::Gateway => gateway(cluster, &scope.gateway).await,
     }
-    if serves("networking.k8s.io/v1/Ingress") {
-        let text = "no Gateway API; addresses are answered by the built-in preview proxy, or by an Ingress controller if one runs";
-        return Check::other(
-            "ROUTES",
-            CheckVerdict::Warning,
-            text,
-            "Install the CRDs of the Gateway API and a controller.",
-        );
-    }
-    let text = "neither Gateway API nor Ingress";
-    Check::other("ROUTES", CheckVerdict::Warning, text, "Addresses are answered by the built-in preview proxy alone.")
 }
 
-async fn names(domain: &str) -> Check {
-    let host = format!("slipway-check.{domain}");
-    let found = tokio::time::timeout(DNS_TIMEOUT, tokio::net::lookup_host((host.as_str(), 80))).await;
-    match found.map(|found| found.map(Iterator::count)) {
-        Ok(Ok(1..)) => Check::passed("WILDCARD_DNS", format!("*.{domain} resolves from here")),
-        _ => {
-            let text = format!("{host} does not resolve from here");
-            let remedy = format!(
-                "Point one wildcard record, *.{domain}, at the gateway; browsers resolve *.localhost by themselves."
-            );
-            Check::other("WILDCARD_DNS", CheckVerdict::Warning, text, remedy)
-        }
+async fn gateway(cluster: &dyn Cluster, wanted: &Gateway) -> Result<Check> {
+    let object = ObjectRef {
+        api_version: "gateway.networking.k8s.io/v1".to_owned(),
+        kind: "Gateway".to_owned(),
+        namespace: wanted.namespace.clone(),
+        name: wanted.name.clone(),
+    };
+    let title = format!("Gateway {}/{}", wanted.namespace, wanted.name);
+    let Some(found) = cluster.get(&object).await? else {
+        let remedy = "Make the Gateway that `gateway` in the configuration names, or correct the name.";
+        return Ok(Check::other("ROUTES", CheckVerdict::Failed, format!("there is no {title}"), remedy));
+    };
+    let class = manifest::text(&found, "/spec/gatewayClassName");
+    let conditions = found.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+    let is_set = |kind: &str| {
+        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
+    };
+    if is_set("Programmed") {
+        return Ok(Check::passed("ROUTES", format!("{title} of class {class} is programmed")));
     }
+    let remedy = "Look at the conditions of the Gateway, and whether the controller of its class runs; routes wait until it is.";
+    Ok(Check::other("ROUTES", CheckVerdict::Failed, format!("{title} of class {class} is not programmed"), remedy))
 }

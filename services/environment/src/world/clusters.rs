@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use slipway_credentials::Credentials;
 use slipway_kit::error::{Error, INVALID_CONFIG, Result};
 
 use super::{
@@ -35,7 +36,7 @@ type Stamp = Option<(SystemTime, u64)>;
 
 /// Clusters by id; what is known is set by whoever keeps them.
 pub struct Registered {
-    credentials_root: Option<PathBuf>,
+    credentials: Option<Credentials>,
     known: Mutex<BTreeMap<String, Known>>,
 }
 
@@ -43,14 +44,13 @@ impl Registered {
     /// None yet; kubeconfig files are looked for below `credentials_root`.
     #[must_use]
     pub fn new(credentials_root: Option<PathBuf>) -> Self {
-        Self { credentials_root, known: Mutex::default() }
+        Self { credentials: credentials_root.map(Credentials::new), known: Mutex::default() }
     }
 
     /// The file of a credential, if its name stays in the directory.
     fn file(&self, credential: &Credential) -> Option<PathBuf> {
         let Credential::KubeconfigFile(name) = credential else { return None };
-        let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-        self.credentials_root.as_ref().filter(|_| is_plain).map(|root| root.join(name))
+        self.credentials.as_ref()?.path(name)
     }
 
     /// A kubeconfig that is written anew, with a new token for example, has another stamp.
@@ -64,10 +64,10 @@ impl Registered {
             Credential::InCluster => return Ok(Arc::new(Kubernetes::in_cluster()?)),
             Credential::KubeconfigFile(name) => name,
         };
-        let Some(path) = self.file(credential) else {
-            return Err(Error::new(&INVALID_CONFIG, format!("no kubeconfig {name:?} can be read here")));
+        let Some(credentials) = &self.credentials else {
+            return Err(Error::new(&INVALID_CONFIG, "`credentials_root` is not set: no kubeconfig can be read here"));
         };
-        Ok(Arc::new(Kubernetes::from_file(&path).await?))
+        Ok(Arc::new(Kubernetes::of(credentials, name).await?))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Known>> {
@@ -102,6 +102,14 @@ impl Clusters for Registered {
 
     async fn probe(&self, credential: &Credential) -> Result<Arc<dyn Cluster>> {
         self.connect(credential).await
+    }
+
+    async fn registries(&self, file: &str) -> Result<Vec<String>> {
+        let Some(credentials) = &self.credentials else {
+            return Err(Error::new(&INVALID_CONFIG, "`credentials_root` is not set: no login can be read here"));
+        };
+        let logins = credentials.registry_logins(file).await;
+        logins.map(|logins| logins.registries().to_vec()).map_err(|e| Error::new(&INVALID_CONFIG, e.why()))
     }
 
     fn register(&self, all: BTreeMap<String, Credential>) {

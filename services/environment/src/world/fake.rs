@@ -252,6 +252,7 @@ impl Outputs for Fake {
             folder.files = files.to_vec();
             let commit = format!("{}-{}", output.uid, output.generation);
             Ok(Landed {
+                kept: Vec::new(),
                 branch: "main".to_owned(),
                 commit,
                 files: files.iter().map(|(name, _)| name.clone()).collect(),
@@ -262,7 +263,8 @@ impl Outputs for Fake {
     async fn remove(&self, output: &Output<'_>) -> Result<Landed> {
         self.effect(|state| {
             let folder = state.folders.entry(output.folder.to_owned()).or_default();
-            let nothing = Landed { branch: "main".to_owned(), commit: String::new(), files: Vec::new() };
+            let nothing =
+                Landed { branch: "main".to_owned(), commit: String::new(), files: Vec::new(), kept: Vec::new() };
             if folder.uid != output.uid {
                 return Ok(nothing);
             }
@@ -284,7 +286,7 @@ impl Bindings for Fake {
         })
     }
 
-    async fn deliver(&self, env: &Environment, _: &Place) -> Result<Delivered> {
+    async fn deliver(&self, env: &Environment, _: &Place, pull_secrets: &[String]) -> Result<Delivered> {
         self.effect(|state| {
             refuse_fork(env, state)?;
             if !state.secrets_missing.is_empty() {
@@ -296,7 +298,13 @@ impl Bindings for Fake {
                 generation: 1,
                 versions: vec![("secrets/payments".to_owned(), state.secret_version)],
             };
-            let delivered = Delivered { secrets: state.secret_names.iter().map(secret).collect() };
+            let pull = |file: &String| DeliveredSecret {
+                name: slipway_credentials::pull_secret_name(file),
+                uid: format!("{file}-{}", env.uid),
+                ..DeliveredSecret::default()
+            };
+            let secrets = state.secret_names.iter().map(secret).collect();
+            let delivered = Delivered { secrets, pull: pull_secrets.iter().map(pull).collect() };
             state.delivered.insert(env.namespace.clone(), state.secret_names.clone());
             Ok(delivered)
         })

@@ -328,7 +328,8 @@ impl Cluster for FakeCluster {
             vec![namespace.to_owned()]
         };
         let docs = namespaces.iter().flat_map(|namespace| state.objects.of_kind(namespace, api_version, kind));
-        Ok(docs.filter(|doc| objects::has_labels(doc, labels)).collect())
+        let found: Vec<Doc> = docs.filter(|doc| objects::has_labels(doc, labels)).collect();
+        Ok(found.into_iter().map(|doc| network::as_reached(&state, doc)).collect())
     }
 
     async fn remaining(&self, namespace: &str) -> Result<Vec<Doc>> {

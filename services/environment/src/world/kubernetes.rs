@@ -15,11 +15,11 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions},
-    config::{KubeConfigOptions, Kubeconfig},
     core::response::Status,
     discovery::{ApiCapabilities, ApiResource, Discovery, Scope, verbs},
 };
 use serde_json::json;
+use slipway_credentials::Credentials;
 use slipway_kit::error::{Error, INVALID_CONFIG, Result};
 use tokio::sync::Semaphore;
 
@@ -69,28 +69,19 @@ impl Kubernetes {
     /// The cluster that a kubeconfig file names; its current context.
     ///
     /// # Errors
-    /// INVALID_CONFIG if the file is no kubeconfig, would run a program, or skips the check of certificates.
+    /// INVALID_CONFIG by the rules of `slipway_credentials`.
     pub async fn from_file(path: &Path) -> Result<Self> {
-        let invalid = |text: String| Error::new(&INVALID_CONFIG, text);
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let kubeconfig = Kubeconfig::read_from(path)
-            .map_err(|e| invalid(format!("the kubeconfig {name} cannot be read")).source(e))?;
-        for user in &kubeconfig.auth_infos {
-            let runs = user.auth_info.as_ref().is_some_and(|info| info.exec.is_some() || info.auth_provider.is_some());
-            if runs {
-                let text = format!(
-                    "the kubeconfig {name} runs a program for user {:?}; use a token or a certificate",
-                    user.name
-                );
-                return Err(invalid(text));
-            }
-        }
-        let clusters = kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
-        if clusters.into_iter().any(|cluster| cluster.insecure_skip_tls_verify == Some(true)) {
-            return Err(invalid(format!("the kubeconfig {name} skips the check of certificates; name its authority")));
-        }
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        Self::new(config.map_err(|e| invalid(format!("the kubeconfig {name} is not usable")).source(e))?)
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self::of(&Credentials::new(path.parent().unwrap_or(path)), &name).await
+    }
+
+    /// The cluster that a kubeconfig of the directory of credentials names.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG by the rules of `slipway_credentials`.
+    pub async fn of(credentials: &Credentials, name: &str) -> Result<Self> {
+        let config = credentials.kubeconfig(name).await;
+        Self::new(config.map_err(|unusable| Error::new(&INVALID_CONFIG, unusable.why()))?)
     }
 
     /// The cluster this process runs in.
@@ -106,6 +97,7 @@ impl Kubernetes {
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(SILENCE_MAX);
         config.write_timeout = Some(CALL_TIMEOUT);
+        config.proxy_url = None;
         let client = Client::try_from(config)
             .map_err(|e| Error::new(&INVALID_CONFIG, "the cluster's configuration is not usable").source(e))?;
         let inner = Inner { client, known: Mutex::default(), calls: Semaphore::new(CALLS_MAX), page: PAGE };

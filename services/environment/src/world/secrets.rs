@@ -60,7 +60,7 @@ impl Bindings for SecretBindings {
         Ok(bound)
     }
 
-    async fn deliver(&self, env: &Environment, place: &Place) -> Result<Delivered> {
+    async fn deliver(&self, env: &Environment, place: &Place, pull_secrets: &[String]) -> Result<Delivered> {
         let request = pb::DeliverEnvironmentSecretsRequest {
             service_uid: env.service_uid.clone(),
             tier: wire::environment::tier_to(env.tier).into(),
@@ -68,9 +68,11 @@ impl Bindings for SecretBindings {
             fork: env.spec.source.fork,
             place: Some(place_to(env, place)),
             labels: guardrails::labels(env).into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            pull_secret_files: pull_secrets.to_vec(),
         };
         let answer = self.delivery().deliver_environment_secrets(request).await.map_err(error_from)?.into_inner();
-        Ok(Delivered { secrets: answer.secrets.into_iter().map(delivered).collect() })
+        let all = |secrets: Vec<pb::DeliveredSecret>| secrets.into_iter().map(delivered).collect();
+        Ok(Delivered { secrets: all(answer.secrets), pull: all(answer.pull_secrets) })
     }
 
     async fn withdraw(&self, env: &Environment, place: &Place) -> Result<Vec<String>> {

@@ -207,8 +207,9 @@ impl Bindings for Tapped {
         self.fake.bound(env).await
     }
 
-    async fn deliver(&self, env: &Environment, place: &Place) -> Result<Delivered> {
-        self.effect(&env.namespace, "deliver", String::new(), false, self.fake.deliver(env, place)).await
+    async fn deliver(&self, env: &Environment, place: &Place, pull_secrets: &[String]) -> Result<Delivered> {
+        let delivered = self.fake.deliver(env, place, pull_secrets);
+        self.effect(&env.namespace, "deliver", String::new(), false, delivered).await
     }
 
     async fn withdraw(&self, env: &Environment, place: &Place) -> Result<Vec<String>> {

@@ -42,6 +42,29 @@ async fn a_token_is_good_for_its_caller_method_and_question_only() {
     }
 }
 
+#[tokio::test]
+async fn all_that_is_wrong_with_a_question_is_told_at_once() {
+    let scratch = scratch::each(&Migrations::none()).await.remove(0);
+    let sealer = Sealer::load(&scratch.db).await.expect("a key");
+    let call = Call::for_test(Caller::service("ann"), METHOD);
+    const FIELDS: &[crate::filter::Field] =
+        &[crate::filter::Field { name: "age", column: "age", kind: crate::filter::Kind::Int }];
+    let ask = |filter: &str, order: &str, token: &str| {
+        let order = OrderBy::parse(order, &[("age", "age")], "age", "id");
+        question(crate::filter::Filter::read(filter, FIELDS), order, sealer.open::<i64>(&call, filter, token))
+    };
+    let fields = |error: &Error| error.violations().iter().map(|(field, _)| field.clone()).collect::<Vec<_>>();
+    let all = ask("age = x", "size", "made up").err().expect("three mistakes");
+    assert!(all.is(&crate::error::INVALID_FIELD) && fields(&all) == ["filter", "order_by", "page_token"], "{all:?}");
+    let two = ask("size = 1", "age", "made up").err().expect("two mistakes");
+    assert_eq!(fields(&two), ["filter", "page_token"]);
+    let one = ask("age = 1", "age", "made up").err().expect("one mistake");
+    assert!(one.is(&PAGE_TOKEN_INVALID));
+    assert!(ask("age = 1", "age desc", "").is_ok());
+    let away = question(Err::<(), _>(one), Ok(()), Err::<(), _>(Error::internal("no key")));
+    assert!(away.err().expect("a defect").is(&crate::error::INTERNAL));
+}
+
 async fn walk(db: &Db, order: &OrderBy, size: usize) -> Vec<i64> {
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {

@@ -1,10 +1,13 @@
 //! Bodies of webhooks in the shape that GitHub sends.
 //!
-//! Owns the fields our services read and those a reader of the log expects. Refuses to sign: that needs the endpoint's secret.
+//! Owns the fields our services read and those a reader of the log expects, and which of them a delivery cannot be without. Refuses to sign: that needs the endpoint's secret.
 use serde_json::{Value, json};
 
 use super::{PullRequest, Repository};
-use crate::git::CommitInfo;
+use crate::{
+    error::{Result, Violations},
+    git::CommitInfo,
+};
 
 /// Most commits listed in the body of a push.
 const COMMITS_MAX: usize = 100;
@@ -47,6 +50,41 @@ impl Action {
             Action::Unlabeled => "unlabeled",
         }
     }
+}
+
+/// Refuses a delivery whose body lacks what every reader of its event needs; events that nobody here reads have any shape.
+///
+/// # Errors
+/// INVALID_FIELD with every field that is missing or of another type.
+pub fn check_shape(event: &str, body: &[u8]) -> Result<()> {
+    let mut wrong = Violations::new();
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    if !body.is_object() {
+        wrong.add("body", "must be a JSON object");
+        return wrong.finish();
+    }
+    let is_number = |pointer: &str| body.pointer(pointer).and_then(Value::as_i64).is_some_and(|n| n > 0);
+    let is_text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    // What an event is about, by GitHub's name for it.
+    let subject = match event {
+        "pull_request" => {
+            let has = is_number("/number") || is_number("/pull_request/number");
+            wrong.check(has, "number", "must be the number of the pull request");
+            ""
+        }
+        "push" => {
+            wrong.check(is_text("/ref"), "ref", "must be the ref that was pushed");
+            ""
+        }
+        "deployment" | "deployment_status" | "workflow_run" | "workflow_job" => event,
+        _ => return Ok(()),
+    };
+    if !subject.is_empty() {
+        wrong.check(body.get(subject).is_some_and(Value::is_object), subject, "must be an object");
+    }
+    let has = is_number("/repository/id") || is_text("/repository/full_name");
+    wrong.check(has, "repository", "must be an object with the repository's id and full_name");
+    wrong.finish()
 }
 
 /// Body of a `pull_request` delivery.
@@ -143,4 +181,34 @@ fn owner(name: &str) -> &str {
 fn time(us: Option<i64>) -> Option<String> {
     let seconds = us?.div_euclid(1_000_000);
     jiff::Timestamp::from_second(seconds).ok().map(|t| t.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_says_what_it_is_about() {
+        let fields = |event: &str, body: &str| {
+            let wrong = check_shape(event, body.as_bytes()).err();
+            wrong.map(|e| e.violations().iter().map(|(field, _)| field.clone()).collect::<Vec<_>>()).unwrap_or_default()
+        };
+        let repository = r#""repository": {"id": 7, "full_name": "acme/shop"}"#;
+        for (event, body) in [
+            ("pull_request", format!(r#"{{"number": 3, {repository}}}"#)),
+            ("pull_request", format!(r#"{{"pull_request": {{"number": 3}}, {repository}}}"#)),
+            ("push", format!(r#"{{"ref": "refs/heads/main", {repository}}}"#)),
+            ("workflow_run", format!(r#"{{"workflow_run": {{}}, {repository}}}"#)),
+            ("star", "{}".to_owned()),
+        ] {
+            assert!(fields(event, &body).is_empty(), "{event} {body}");
+        }
+        for body in ["[]", "null", "7", "\"text\"", "no json"] {
+            assert_eq!(fields("star", body), ["body"], "{body}");
+        }
+        assert_eq!(fields("pull_request", "{}"), ["number", "repository"]);
+        assert_eq!(fields("pull_request", r#"{"number": "3", "repository": []}"#), ["number", "repository"]);
+        assert_eq!(fields("push", r#"{"ref": {}, "repository": {"id": "7"}}"#), ["ref", "repository"]);
+        assert_eq!(fields("deployment_status", &format!("{{{repository}}}")), ["deployment_status"]);
+    }
 }

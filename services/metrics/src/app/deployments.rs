@@ -1,14 +1,14 @@
 //! Reading deployments and parked facts back.
 use slipway_kit::{
     error::Result,
-    filter,
+    filter::Filter,
     page::{self, Cursor, OrderBy},
     serve::Call,
 };
 
 use super::App;
 use crate::store::{
-    deployments::{self, ORDER, Stored},
+    deployments::{self, FIELDS, ORDER, Stored},
     ledger::{self, Parked},
 };
 
@@ -80,11 +80,13 @@ impl<T> Page<T> {
 impl App {
     /// A page of a service's deployments.
     pub async fn list_deployments(&self, call: &Call, service: &str, asked: &Asked) -> Result<Page<Stored>> {
-        let filter = filter::parse(&asked.filter)?;
-        let order = OrderBy::parse(&asked.order, ORDER, "finish_time desc", "id")?;
         let service = self.service(service).await?;
         let bound = format!("{service}\n{}\n{}", asked.filter, asked.order);
-        let after: Option<Cursor> = self.sealer.open(call, &bound, &asked.token)?;
+        let (filter, order, after) = page::question(
+            Filter::read(&asked.filter, FIELDS),
+            OrderBy::parse(&asked.order, ORDER, "finish_time desc", "id"),
+            self.sealer.open::<Cursor>(call, &bound, &asked.token),
+        )?;
         let size = page::size(asked.size);
         let rows = deployments::page(&self.db, &service, &filter, &order, after.as_ref(), size).await?;
         let total = match asked.total.most() {

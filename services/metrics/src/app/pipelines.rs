@@ -1,7 +1,6 @@
 //! Reading pipeline history.
 use slipway_kit::{
     error::{Error, Result},
-    filter,
     page::{self, Cursor, OrderBy},
     serve::Call,
 };
@@ -32,10 +31,12 @@ pub struct Shown {
 impl App {
     /// A page of runs.
     pub async fn list_runs(&self, call: &Call, asked: &Asked) -> Result<Page<Shown>> {
-        let filter = filter::parse(&asked.filter)?;
-        let order = OrderBy::parse(&asked.order, ORDER, "start_time desc", "r.id")?;
         let bound = format!("{}\n{}", asked.filter, asked.order);
-        let after: Option<Cursor> = self.sealer.open(call, &bound, &asked.token)?;
+        let (filter, order, after) = page::question(
+            runs::filter(&asked.filter),
+            OrderBy::parse(&asked.order, ORDER, "start_time desc", "r.id"),
+            self.sealer.open::<Cursor>(call, &bound, &asked.token),
+        )?;
         let size = page::size(asked.size);
         let rows = runs::page(&self.db, &filter, &order, after.as_ref(), size).await?;
         let rows = rows.into_iter().map(|(run, cursor)| (self.shown(run), cursor)).collect();

@@ -3,7 +3,7 @@ use slipway_kit::{
     args,
     db::{Db, Row, Tx, Value},
     error::Result,
-    filter::{Compare, Field, Filter, Kind, Op},
+    filter::{self, Compare, Field, Filter, Kind, Op},
     id,
     page::{Cursor, OrderBy},
 };
@@ -137,6 +137,16 @@ fn stored(row: &Row) -> Result<Stored> {
 pub async fn get(db: &Db, id: &str) -> Result<Option<Stored>> {
     let sql = "SELECT id, run, heard_us FROM pipeline_runs WHERE id = $1";
     db.fetch_optional(sql, args![id]).await?.as_ref().map(stored).transpose()
+}
+
+/// A filter over runs.
+///
+/// # Errors
+/// FILTER_INVALID.
+pub fn filter(text: &str) -> Result<Filter> {
+    let filter = filter::parse(text)?;
+    condition(&filter, 1)?;
+    Ok(filter)
 }
 
 /// The condition of a filter; a service may be written in any spelling.

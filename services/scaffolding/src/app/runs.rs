@@ -160,12 +160,14 @@ impl App {
                 (format!("(initiator = $1 OR {sql})"), values)
             }
         };
-        let (sql, more) = filter::parse(&list.filter)?.sql(&FIELDS, binds.len() + 1)?;
+        let bound = format!("runs|{}|{}", list.filter, list.order_by);
+        let ((sql, more), order, after) = page::question(
+            filter::parse(&list.filter).and_then(|filter| filter.sql(&FIELDS, binds.len() + 1)),
+            OrderBy::parse(&list.order_by, &ORDER, "create_time desc", "uid"),
+            self.sealer.open::<Cursor>(call, &bound, &list.page_token),
+        )?;
         binds.extend(more);
         let condition = (format!("{seen} AND {sql}"), binds);
-        let order = OrderBy::parse(&list.order_by, &ORDER, "create_time desc", "uid")?;
-        let bound = format!("runs|{}|{}", list.filter, list.order_by);
-        let after: Option<Cursor> = self.sealer.open(call, &bound, &list.page_token)?;
         let (total, is_estimate) = self.total("runs", &condition, list.total).await?;
         let found = self.store.runs(condition, &order, after.as_ref(), page::size(list.page_size)).await?;
         let next = found.next.map(|c| self.sealer.seal(call, &bound, &c)).unwrap_or_default();

@@ -66,10 +66,12 @@ impl App {
     /// Templates.
     pub async fn list_templates(&self, call: &Call, list: &List) -> Result<Page<TemplateRow>> {
         call.check(&Facts::default())?;
-        let condition = filter::parse(&list.filter)?.sql(&FIELDS, 1)?;
-        let order = OrderBy::parse(&list.order_by, &ORDER, "id", "id")?;
         let bound = format!("templates|{}|{}", list.filter, list.order_by);
-        let after: Option<Cursor> = self.sealer.open(call, &bound, &list.page_token)?;
+        let (condition, order, after) = page::question(
+            filter::parse(&list.filter).and_then(|filter| filter.sql(&FIELDS, 1)),
+            OrderBy::parse(&list.order_by, &ORDER, "id", "id"),
+            self.sealer.open::<Cursor>(call, &bound, &list.page_token),
+        )?;
         let (total, is_estimate) = self.total("templates", &condition, list.total).await?;
         let found = self.store.templates(condition, &order, after.as_ref(), page::size(list.page_size)).await?;
         let next = found.next.map(|c| self.sealer.seal(call, &bound, &c)).unwrap_or_default();

@@ -120,7 +120,7 @@ impl App {
 
     /// One page of bindings.
     pub async fn list_bindings(&self, call: &Call, list: &List) -> Result<Listed<Binding>> {
-        let question = self.question(call, list, bindings::ORDERS)?;
+        let question = self.question(call, list, bindings::FIELDS, bindings::ORDERS)?;
         let mut page = bindings::list(&self.db, &question).await?;
         page.items = all_observed(&self.db, page.items).await?;
         Ok(self.listed(call, list, page))

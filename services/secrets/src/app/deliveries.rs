@@ -20,7 +20,7 @@ use crate::{
     error::{BINDING_NOT_READY, NAMESPACE_CHANGED, SECRET_TAKEN},
     model::{
         binding::Binding,
-        delivery::{LABEL_ENVIRONMENT, Place, Stored, Wanted},
+        delivery::{Kind, LABEL_ENVIRONMENT, PULL_KEY, Place, Stored, Wanted},
         document::Document,
         name::Path,
     },
@@ -36,6 +36,8 @@ pub struct Deliver {
     pub place: Place,
     /// Labels of every object.
     pub labels: BTreeMap<String, String>,
+    /// Docker configurations that become image pull secrets.
+    pub pull_secret_files: Vec<String>,
 }
 
 /// A withdrawal as asked for.
@@ -59,9 +61,18 @@ pub struct Delivery {
     pub versions: BTreeMap<Path, i64>,
 }
 
+/// What stands after a delivery, each sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Secrets of bindings.
+    pub bound: Vec<Delivery>,
+    /// Image pull secrets.
+    pub pull: Vec<Delivery>,
+}
+
 impl App {
     /// Makes the Secrets of an environment what its bindings say.
-    pub async fn deliver(&self, call: &Call, ask: &Deliver) -> Result<Vec<Delivery>> {
+    pub async fn deliver(&self, call: &Call, ask: &Deliver) -> Result<Delivered> {
         let (place, uid) = (&ask.place, ask.resolve.environment_uid.as_str());
         let bindings = self.deliverable(call, ask).await?;
         let names: Vec<&str> = bindings.iter().map(|binding| binding.name.id()).collect();
@@ -71,13 +82,15 @@ impl App {
         check_namespace(&*cluster, place).await?;
         let standing = cluster.secrets(&place.namespace, (LABEL_ENVIRONMENT, uid)).await?;
         // Objects first, values after: see above.
-        let wanted = self.wanted(self.deliverable(call, ask).await?, &ask.labels).await?;
+        let mut wanted = self.wanted(self.deliverable(call, ask).await?, &ask.labels).await?;
+        wanted.extend(self.pull_secrets(ask).await?);
         let ready = claim(&*cluster, place, uid, &wanted, &standing).await?;
-        let mut delivered = Vec::with_capacity(wanted.len());
+        let mut delivered = Delivered::default();
         for (want, at) in wanted.iter().zip(&ready) {
             let written = cluster.write(&place.namespace, want, at).await?;
             let (name, versions) = (want.name.clone(), want.versions.clone());
-            delivered.push(Delivery { name, uid: written.uid, generation: want.generation, versions });
+            let list = if want.kind == Kind::Pull { &mut delivered.pull } else { &mut delivered.bound };
+            list.push(Delivery { name, uid: written.uid, generation: want.generation, versions });
         }
         for gone in standing.iter().filter(|s| s.is_ours(uid) && !wanted.iter().any(|want| want.name == s.name)) {
             cluster.delete(&place.namespace, &gone.name, &gone.uid).await?;
@@ -123,6 +136,7 @@ impl App {
         let mut all = Vec::with_capacity(bindings.len());
         for binding in bindings {
             let mut want = Wanted {
+                kind: Kind::Bound,
                 name: binding.name.id().to_owned(),
                 labels: labels.clone(),
                 generation: binding.generation,
@@ -150,6 +164,24 @@ impl App {
             not_ready(missing.into_iter())?;
             all.push(want);
         }
+        Ok(all)
+    }
+
+    /// The image pull secrets with their logins.
+    async fn pull_secrets(&self, ask: &Deliver) -> Result<Vec<Wanted>> {
+        let mut all = Vec::with_capacity(ask.pull_secret_files.len());
+        for file in &ask.pull_secret_files {
+            let logins = self.clusters.registry_logins(file).await?;
+            all.push(Wanted {
+                kind: Kind::Pull,
+                name: slipway_credentials::pull_secret_name(file),
+                labels: ask.labels.clone(),
+                generation: 0,
+                versions: BTreeMap::new(),
+                values: BTreeMap::from([(PULL_KEY.to_owned(), logins)]),
+            });
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
 

@@ -29,7 +29,7 @@ impl App {
 
     /// One page of secrets.
     pub async fn list(&self, call: &Call, list: &List) -> Result<Listed<Secret>> {
-        let question = self.question(call, list, secrets::ORDERS)?;
+        let question = self.question(call, list, secrets::FIELDS, secrets::ORDERS)?;
         let page = secrets::list(&self.db, &question).await?;
         Ok(self.listed(call, list, page))
     }

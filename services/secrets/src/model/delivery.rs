@@ -16,8 +16,36 @@ pub const LABEL_ENVIRONMENT: &str = "slipway.dev/env-uid";
 /// Annotation with the binding's generation; what has none was not delivered by us.
 pub const ANNOTATION_GENERATION: &str = "slipway.dev/binding-generation";
 
-/// How every body begins, up to its metadata.
-const HEAD: &str = r#"{"apiVersion":"v1","kind":"Secret","type":"Opaque","metadata":"#;
+/// How every body begins, up to its type.
+const HEAD: &str = r#"{"apiVersion":"v1","kind":"Secret","type":""#;
+
+/// The one key of an image pull secret.
+pub const PULL_KEY: &str = ".dockerconfigjson";
+
+/// Type of a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Values of a binding.
+    Bound,
+    /// Logins of registries that images are pulled with.
+    Pull,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Bound => "Opaque",
+            Kind::Pull => "kubernetes.io/dockerconfigjson",
+        }
+    }
+
+    fn may_have(self, key: &str) -> bool {
+        match self {
+            Kind::Bound => is_key(key),
+            Kind::Pull => key == PULL_KEY,
+        }
+    }
+}
 
 /// How a cluster is reached: a reference, never a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +101,8 @@ impl Stored {
 
 /// A Secret as it shall be.
 pub struct Wanted {
+    /// Type.
+    pub kind: Kind,
     /// Name: the id of the binding.
     pub name: String,
     /// Labels.
@@ -107,12 +137,18 @@ impl Wanted {
 
     /// The object without any value, which takes the name.
     pub fn claim(&self) -> Vec<u8> {
-        format!("{HEAD}{}}}", self.metadata(None)).into_bytes()
+        let word = self.kind.word();
+        // Without its one key a pull secret is refused.
+        let data = match self.kind {
+            Kind::Bound => String::new(),
+            Kind::Pull => format!(r#","data":{{"{PULL_KEY}":"e30="}}"#),
+        };
+        format!(r#"{HEAD}{word}","metadata":{}{data}}}"#, self.metadata(None)).into_bytes()
     }
 
     /// The whole object for the one that stands: with its uid and version as preconditions. The only plaintext copy is wiped.
     pub fn body(&self, at: &Stored) -> Result<Zeroizing<Vec<u8>>> {
-        let metadata = self.metadata(Some(at)).to_string();
+        let metadata = format!(r#"{}","metadata":{}"#, self.kind.word(), self.metadata(Some(at)));
         // All space at once: a vector that grows would leave copies behind.
         let longest = |(key, value): (&String, &SecretString)| key.len() + value.expose_secret().len() * 4 / 3 + 16;
         let size = HEAD.len() + metadata.len() + 16 + self.values.iter().map(longest).sum::<usize>();
@@ -121,7 +157,7 @@ impl Wanted {
         body.extend_from_slice(metadata.as_bytes());
         body.extend_from_slice(b",\"data\":{");
         for (at, (key, value)) in self.values.iter().enumerate() {
-            if !is_key(key) {
+            if !self.kind.may_have(key) {
                 return Err(Error::internal("a binding's key does not follow the grammar"));
             }
             body.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
@@ -147,6 +183,7 @@ mod tests {
 
     fn wanted(values: &[(&str, &str)]) -> Wanted {
         Wanted {
+            kind: Kind::Bound,
             name: "db".to_owned(),
             labels: BTreeMap::from([(LABEL_ENVIRONMENT.to_owned(), "e".to_owned())]),
             generation: 3,

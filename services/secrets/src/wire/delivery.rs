@@ -6,7 +6,7 @@ use slipway_proto::secrets::v1 as pb;
 
 use super::tier;
 use crate::{
-    app::{Deliver, Delivery, Resolve, Withdraw},
+    app::{Deliver, Delivered, Delivery, Resolve, Withdraw},
     model::delivery::{Access, LABEL_ENVIRONMENT, Place},
 };
 
@@ -21,6 +21,7 @@ pub fn deliver(request: pb::DeliverEnvironmentSecretsRequest) -> Result<Deliver>
     Ok(Deliver {
         place: place(request.place)?,
         labels: request.labels.into_iter().collect(),
+        pull_secret_files: request.pull_secret_files,
         resolve: Resolve {
             service_uid: request.service_uid,
             tier: tier.ok_or_else(|| Error::internal("a violation was told"))?,
@@ -47,7 +48,7 @@ fn place(place: Option<pb::DeliveryPlace>) -> Result<Place> {
 }
 
 /// What stands now.
-pub fn delivered(all: Vec<Delivery>) -> pb::DeliverEnvironmentSecretsResponse {
+pub fn delivered(all: Delivered) -> pb::DeliverEnvironmentSecretsResponse {
     let version =
         |(path, version): (crate::model::name::Path, i64)| pb::DeliveredVersion { secret: path.name(), version };
     let secret = |d: Delivery| pb::DeliveredSecret {
@@ -56,5 +57,8 @@ pub fn delivered(all: Vec<Delivery>) -> pb::DeliverEnvironmentSecretsResponse {
         generation: d.generation,
         versions: d.versions.into_iter().map(version).collect(),
     };
-    pb::DeliverEnvironmentSecretsResponse { secrets: all.into_iter().map(secret).collect() }
+    pb::DeliverEnvironmentSecretsResponse {
+        secrets: all.bound.into_iter().map(secret).collect(),
+        pull_secrets: all.pull.into_iter().map(secret).collect(),
+    }
 }

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use slipway_kit::error::Result;
 
 use crate::model::delivery::{Access, Stored, Wanted};
 
 pub mod fake;
-mod kubeconfig;
 mod kubernetes;
 
 pub use kubernetes::Kubernetes;
@@ -36,6 +36,12 @@ pub trait Clusters: Send + Sync {
     /// # Errors
     /// CREDENTIAL_UNUSABLE if there is no such credential, or one that would run programs.
     async fn open(&self, access: &Access) -> Result<Arc<dyn Cluster>>;
+
+    /// A Docker configuration of the directory of credentials, as its text.
+    ///
+    /// # Errors
+    /// CREDENTIAL_UNUSABLE if there is none, or none that a pull secret can be made of.
+    async fn registry_logins(&self, file: &str) -> Result<SecretString>;
 }
 
 /// Secrets of one cluster.

@@ -5,13 +5,14 @@ use secrecy::SecretString;
 use slipway_kit::error::CONFLICT;
 use slipway_secrets::{
     error::{CREDENTIAL_UNUSABLE, NAMESPACE_CHANGED},
-    model::delivery::{Access, LABEL_ENVIRONMENT, Wanted},
+    model::delivery::{Access, Kind, LABEL_ENVIRONMENT, Wanted},
 };
 
 use crate::bench::{Data, all, free_name};
 
 fn wanted(name: &str, environment: &str, values: &[(&str, &str)]) -> Wanted {
     Wanted {
+        kind: Kind::Bound,
         name: name.to_owned(),
         labels: BTreeMap::from([(LABEL_ENVIRONMENT.to_owned(), environment.to_owned())]),
         generation: 1,

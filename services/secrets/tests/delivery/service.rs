@@ -57,6 +57,7 @@ impl Environment {
             fork: false,
             place: Some(self.place()),
             labels: [(LABEL_ENVIRONMENT.to_owned(), self.uid.clone())].into(),
+            pull_secret_files: Vec::new(),
         }
     }
 }

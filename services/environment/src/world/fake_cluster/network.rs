@@ -35,6 +35,34 @@ pub fn step(state: &mut State, namespace: &str) {
     }
 }
 
+/// A pod as its probes see it: where policies are enforced, one that tries to reach a pod of another namespace is not ready once either
+/// namespace is walled.
+pub fn as_reached(state: &State, mut pod: Doc) -> Doc {
+    if !state.enforces_policies || manifest::kind(&pod) != "Pod" {
+        return pod;
+    }
+    let namespace = manifest::text(&pod, "/metadata/namespace").to_owned();
+    let is_walled = |namespace: &str| {
+        let policies = state.objects.of_kind(namespace, "networking.k8s.io/v1", "NetworkPolicy");
+        policies.iter().any(|policy| policy["spec"]["podSelector"] == json!({}))
+    };
+    let all = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
+    for container in all {
+        let command = container["readinessProbe"]["exec"]["command"].to_string();
+        let spaces = state.objects.namespaces();
+        let home = spaces.into_iter().find(|space| {
+            let pods = state.objects.of_kind(space, "v1", "Pod");
+            pods.iter().any(|p| p.pointer("/status/podIP").and_then(Value::as_str).is_some_and(|ip| command.contains(&format!(" {ip} "))))
+        });
+        let is_cut = home.is_some_and(|home| home != namespace && (is_walled(&home) || is_walled(&namespace)));
+        let statuses = pod.pointer_mut("/status/containerStatuses").and_then(Value::as_array_mut);
+        for status in statuses.into_iter().flatten().filter(|status| is_cut && status["name"] == container["name"]) {
+            status["ready"] = json!(false);
+        }
+    }
+    pod
+}
+
 fn serve(state: &mut State, service: &Doc) {
     if service["spec"].get("clusterIP").is_none() && service["spec"]["type"] != "ExternalName" {
         let n = state.next();

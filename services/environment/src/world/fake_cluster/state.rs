@@ -86,6 +86,8 @@ pub struct State {
     pub troubles: Vec<(String, Trouble)>,
     /// What becomes of routes.
     pub gateway: GatewayPlan,
+    /// Whether walls between namespaces cut what probes try to reach.
+    pub enforces_policies: bool,
     /// Lines by namespace, beginning of the pod's name, and whether they are of the container before.
     pub logs: BTreeMap<(String, String, bool), Vec<String>>,
     pub(super) watchers: Vec<UnboundedSender<String>>,
@@ -106,6 +108,7 @@ impl State {
             denied: BTreeSet::new(),
             troubles: Vec::new(),
             gateway: GatewayPlan::default(),
+            enforces_policies: false,
             logs: BTreeMap::new(),
             watchers: Vec::new(),
             counter: 0,

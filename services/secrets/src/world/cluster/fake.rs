@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::SecretString;
 use slipway_kit::{
     error::{CONFLICT, Error, Result},
     id,
@@ -46,6 +47,8 @@ pub struct State {
     pub namespaces: BTreeMap<String, Namespace>,
     /// Secrets by namespace and name.
     pub secrets: BTreeMap<(String, String), Held>,
+    /// Docker configurations by the name of their file.
+    pub logins: BTreeMap<String, String>,
     /// Changes that have begun.
     pub changes: u64,
     /// Change at which the process is killed.
@@ -123,6 +126,11 @@ impl Clusters for Fake {
             Access::KubeconfigFile(name) if name == "none" => Err(Error::new(&CREDENTIAL_UNUSABLE, "there is none")),
             _ => Ok(Arc::new(self.clone())),
         }
+    }
+
+    async fn registry_logins(&self, file: &str) -> Result<SecretString> {
+        let found = self.state().logins.get(file).map(|text| SecretString::from(text.as_str()));
+        found.ok_or_else(|| Error::new(&CREDENTIAL_UNUSABLE, format!("there is no file {file}")))
     }
 }
 

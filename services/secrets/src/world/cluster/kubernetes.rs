@@ -8,14 +8,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use kube::{Client, client::Body, config::Config};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
+use slipway_credentials::Credentials;
 use slipway_kit::error::{CONFLICT, Error, Result};
 use zeroize::Zeroizing;
 
-use super::{Cluster, Clusters, FIELD_MANAGER, Namespace, kubeconfig};
+use super::{Cluster, Clusters, FIELD_MANAGER, Namespace};
 use crate::{
-    error::{DELIVERY_DENIED, DELIVERY_REFUSED, DELIVERY_UNREACHABLE, NAMESPACE_CHANGED},
+    error::{CREDENTIAL_UNUSABLE, DELIVERY_DENIED, DELIVERY_REFUSED, DELIVERY_UNREACHABLE, NAMESPACE_CHANGED},
     model::delivery::{Access, Stored, Wanted},
 };
 
@@ -29,22 +31,23 @@ const PAGES_MAX: usize = 40;
 
 /// Clusters whose credentials are files below a directory, or the one we run in.
 pub struct Kubernetes {
-    credentials_root: Option<PathBuf>,
+    credentials: Option<Credentials>,
 }
 
 impl Kubernetes {
     /// Clusters with their credentials here.
     pub fn new(credentials_root: Option<PathBuf>) -> Self {
-        Self { credentials_root }
+        Self { credentials: credentials_root.map(Credentials::new) }
+    }
+
+    fn credentials(&self) -> Result<&Credentials> {
+        self.credentials.as_ref().ok_or_else(|| unusable("`credentials_root` is not set"))
     }
 
     async fn config(&self, access: &Access) -> Result<Config> {
-        let mut config = match (access, &self.credentials_root) {
-            (Access::InCluster, _) => {
-                Config::incluster().map_err(|_| kubeconfig::unusable("we do not run in a cluster"))?
-            }
-            (Access::KubeconfigFile(name), Some(root)) => kubeconfig::read(root, name).await?,
-            (Access::KubeconfigFile(_), None) => return Err(kubeconfig::unusable("`credentials_root` is not set")),
+        let mut config = match access {
+            Access::InCluster => Config::incluster().map_err(|_| unusable("we do not run in a cluster"))?,
+            Access::KubeconfigFile(name) => self.credentials()?.kubeconfig(name).await.map_err(|e| unusable(e.why()))?,
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(ANSWER_TIMEOUT);
@@ -58,8 +61,13 @@ impl Kubernetes {
 impl Clusters for Kubernetes {
     async fn open(&self, access: &Access) -> Result<Arc<dyn Cluster>> {
         let config = self.config(access).await?;
-        let client = Client::try_from(config).map_err(|_| kubeconfig::unusable("no client can be made of it"))?;
+        let client = Client::try_from(config).map_err(|_| unusable("no client can be made of it"))?;
         Ok(Arc::new(Api(client)))
+    }
+
+    async fn registry_logins(&self, file: &str) -> Result<SecretString> {
+        let logins = self.credentials()?.registry_logins(file).await;
+        logins.map(|logins| SecretString::from(logins.expose())).map_err(|e| unusable(e.why()))
     }
 }
 
@@ -239,6 +247,10 @@ impl AsRef<[u8]> for Plain {
 
 fn secrets(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets")
+}
+
+fn unusable(why: &str) -> Error {
+    Error::new(&CREDENTIAL_UNUSABLE, format!("the cluster's credential cannot be used: {why}"))
 }
 
 fn unreachable() -> Error {
