@@ -29,21 +29,18 @@ fn check(found: &Kubeconfig) -> Result<()> {
     for named in &found.auth_infos {
         let Some(user) = &named.auth_info else { continue };
         if user.exec.is_some() || user.auth_provider.is_some() {
-            let text = format!(
-                "the kubeconfig runs a program for user {:?}; use a token or a client certificate",
-                named.name
-            );
+            let text =
+                format!("the kubeconfig runs a program for user {:?}; use a token or a client certificate", named.name);
             return Err(Unusable::new(text));
         }
         if user.token_file.is_some() || user.client_certificate.is_some() || user.client_key.is_some() {
-            let text = format!("the kubeconfig names other files for user {:?}; put their contents into it", named.name);
+            let text =
+                format!("the kubeconfig names other files for user {:?}; put their contents into it", named.name);
             return Err(Unusable::new(text));
         }
         if user.username.is_some() || user.password.is_some() {
-            let text = format!(
-                "the kubeconfig has a password for user {:?}; use a token or a client certificate",
-                named.name
-            );
+            let text =
+                format!("the kubeconfig has a password for user {:?}; use a token or a client certificate", named.name);
             return Err(Unusable::new(text));
         }
     }
@@ -57,15 +54,22 @@ fn check(found: &Kubeconfig) -> Result<()> {
             return Err(Unusable::new(text));
         }
         if cluster.proxy_url.is_some() {
-            let text = format!("the kubeconfig goes through a proxy for cluster {:?}; clusters are reached directly", named.name);
+            let text = format!(
+                "the kubeconfig goes through a proxy for cluster {:?}; clusters are reached directly",
+                named.name
+            );
             return Err(Unusable::new(text));
         }
         if cluster.certificate_authority.is_some() {
-            let text = format!("the kubeconfig names another file for cluster {:?}; put its contents into it", named.name);
+            let text =
+                format!("the kubeconfig names another file for cluster {:?}; put its contents into it", named.name);
             return Err(Unusable::new(text));
         }
         if !cluster.server.as_deref().is_some_and(|server| server.starts_with("https://")) {
-            return Err(Unusable::new(format!("the server of cluster {:?} in the kubeconfig is not https", named.name)));
+            return Err(Unusable::new(format!(
+                "the server of cluster {:?} in the kubeconfig is not https",
+                named.name
+            )));
         }
     }
     Ok(())

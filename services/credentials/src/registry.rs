@@ -28,7 +28,8 @@ pub struct RegistryLogins {
 
 impl RegistryLogins {
     pub(crate) fn parse(text: Zeroizing<String>) -> Result<Self> {
-        let unusable = |why: &str| Unusable::new(format!("the file is no Docker configuration for a pull secret: {why}"));
+        let unusable =
+            |why: &str| Unusable::new(format!("the file is no Docker configuration for a pull secret: {why}"));
         // The parser's own words may repeat the text.
         let doc: Value = serde_json::from_str(&text).map_err(|_| unusable("it is not JSON"))?;
         if ["credHelpers", "credsStore"].iter().any(|key| doc.get(key).is_some()) {

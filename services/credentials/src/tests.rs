@@ -28,10 +28,8 @@ async fn read(text: &str) -> std::result::Result<(), Unusable> {
 async fn tokens_and_certificates_in_the_file_over_https_are_taken() {
     read(&kubeconfig(HTTPS, "", "token: t")).await.unwrap();
     // Several contexts are fine as long as the current one is one of them and every entry is harmless.
-    let two = kubeconfig(HTTPS, "", "token: t").replace(
-        "contexts: [",
-        "contexts: [{name: other, context: {cluster: k, user: u}}, ",
-    );
+    let two = kubeconfig(HTTPS, "", "token: t")
+        .replace("contexts: [", "contexts: [{name: other, context: {cluster: k, user: u}}, ");
     read(&two).await.unwrap();
 }
 
@@ -39,7 +37,10 @@ async fn tokens_and_certificates_in_the_file_over_https_are_taken() {
 async fn what_would_run_look_away_or_go_astray_is_refused() {
     let token = "token: canary-7f3a";
     for (text, said) in [
-        (kubeconfig(HTTPS, "", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}"), "runs a program"),
+        (
+            kubeconfig(HTTPS, "", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}"),
+            "runs a program",
+        ),
         (kubeconfig(HTTPS, "", "auth-provider: {name: gcp, config: {}}"), "runs a program"),
         (kubeconfig(HTTPS, "", "tokenFile: /etc/shadow"), "names other files"),
         (kubeconfig(HTTPS, "", "client-certificate: /etc/shadow, client-key: /etc/shadow"), "names other files"),
@@ -52,7 +53,8 @@ async fn what_would_run_look_away_or_go_astray_is_refused() {
         (kubeconfig(HTTPS, "", token).replace("current-context: c", "current-context: d"), "exactly one context"),
         (kubeconfig(HTTPS, "", token).replace("current-context: c\n", ""), "exactly one context"),
         (
-            kubeconfig(HTTPS, "", token).replace("contexts: [", "contexts: [{name: c, context: {cluster: k, user: u}}, "),
+            kubeconfig(HTTPS, "", token)
+                .replace("contexts: [", "contexts: [{name: c, context: {cluster: k, user: u}}, "),
             "exactly one context",
         ),
         (kubeconfig(HTTPS, "", token).replace("cluster: k, user", "cluster: x, user"), "not complete"),
@@ -99,7 +101,8 @@ async fn names_stay_in_their_directory() {
         credentials.kubeconfig(good).await.unwrap();
     }
     let long = "x".repeat(101);
-    for bad in ["", "../other", "..", ".hidden", "a/b", "out", "none", "/etc/passwd", "a\0b", "folder", "large", &long] {
+    for bad in ["", "../other", "..", ".hidden", "a/b", "out", "none", "/etc/passwd", "a\0b", "folder", "large", &long]
+    {
         why(credentials.kubeconfig(bad).await.map(drop));
         why(credentials.registry_logins(bad).await);
     }

@@ -12,6 +12,7 @@ pub mod fake_cluster;
 pub mod helm;
 pub mod kubernetes;
 mod kubernetes_watch;
+pub mod log_lines;
 pub mod outputs;
 pub mod prober;
 pub mod rego;

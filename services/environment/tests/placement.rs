@@ -19,7 +19,7 @@ use slipway_environment::{
     world::{
         World,
         cluster::{Cluster, Clusters, Credential},
-        cluster_checks::{self, Scope},
+        cluster_checks::{self, Patience, Scope},
         fake::Fake,
         fake_cluster::{FakeCluster, Trouble},
     },
@@ -130,7 +130,9 @@ async fn the_tier_chooses_and_who_lives_there_is_not_left_without() {
         p.fake.set(REPOSITORY, "7", open(1));
         let preview = p.app.ensure_preview(&mia("EnsurePreview"), &wanted(7, 1)).await.unwrap();
         assert_eq!((preview.cluster.as_str(), preview.target), ("a", Target::Apply));
-        for (named, says) in [("a", "takes development and nothing of the tier staging"), ("moon", "no cluster \"moon\"")] {
+        for (named, says) in
+            [("a", "takes development and nothing of the tier staging"), ("moon", "no cluster \"moon\"")]
+        {
             let refused = p.staging(named).await.unwrap_err();
             assert!(refused.is(&slipway_kit::error::INVALID_FIELD) || refused.is(&CLUSTER_UNKNOWN), "{refused:?}");
             let told = format!("{} {:?}", refused.message(), refused.violations());
@@ -147,7 +149,10 @@ async fn the_tier_chooses_and_who_lives_there_is_not_left_without() {
         ] {
             let refused = p.app.update_cluster(&admin("UpdateCluster"), "b", "", false, change).await.unwrap_err();
             assert_eq!(refused.reason().name, "CLUSTER_IN_USE");
-            assert!(refused.message().contains(&staging.label_id) && refused.message().contains("default"), "{refused:?}");
+            assert!(
+                refused.message().contains(&staging.label_id) && refused.message().contains("default"),
+                "{refused:?}"
+            );
         }
         // Draining: new ones go elsewhere, who lives there stays.
         let drained = |old: ClusterSpec| ClusterSpec { is_default: false, ..old };
@@ -159,7 +164,10 @@ async fn the_tier_chooses_and_who_lives_there_is_not_left_without() {
     }
 }
 
-fn check<'a>(checks: &'a [slipway_environment::model::cluster::Check], name: &str) -> &'a slipway_environment::model::cluster::Check {
+fn check<'a>(
+    checks: &'a [slipway_environment::model::cluster::Check],
+    name: &str,
+) -> &'a slipway_environment::model::cluster::Check {
     checks.iter().find(|check| check.check == name).unwrap()
 }
 
@@ -208,6 +216,11 @@ async fn self_test(cluster: &FakeCluster) -> slipway_environment::model::cluster
         domain: "preview.invalid".to_owned(),
         scheme: "http".to_owned(),
         check_image: "registry.test/busybox:1".to_owned(),
+        patience: Patience {
+            start: Duration::from_millis(300),
+            cut: Duration::from_millis(200),
+            every: Duration::from_millis(10),
+        },
         ..Scope::default()
     };
     let (_, checks) = cluster_checks::run(cluster, &scope).await;
@@ -217,7 +230,7 @@ async fn self_test(cluster: &FakeCluster) -> slipway_environment::model::cluster
     check(&checks, "NETWORK_POLICY").clone()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn enforcement_is_believed_when_a_path_that_worked_is_cut() {
     let cluster = FakeCluster::new(Clock::manual(1_800_000_000_000_000));
     let open = self_test(&cluster).await;
@@ -232,7 +245,7 @@ async fn enforcement_is_believed_when_a_path_that_worked_is_cut() {
     assert!(absent.message.contains("ImagePullBackOff") && absent.remedy.contains("check_image"), "{absent:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_a_killed_check_left_is_removed_by_the_next_and_nothing_else() {
     // Long ago by the clock of whoever sweeps.
     let cluster = FakeCluster::new(Clock::manual(1_600_000_000_000_000));

@@ -168,7 +168,8 @@ async fn files_of_others_in_a_folder_stay_and_are_told() {
     let (folder, uid) = (layout::folder(&env), env.uid.clone());
     let message = |generation| layout::publish_message(&Environment { generation, ..env.clone() });
     let (first, second, gone) = (message(1), message(2), layout::remove_message(&env));
-    let output = |generation, message| Output { cluster: "local", folder: &folder, uid: &uid, generation, message, now_us: 1 };
+    let output =
+        |generation, message| Output { cluster: "local", folder: &folder, uid: &uid, generation, message, now_us: 1 };
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     outputs.publish(&output(1, &first), &[file("a.yaml", "1"), file("b.yaml", "1")]).await.unwrap();
     let git = Git::open(Tool::find("git").unwrap(), dir.path()).await.unwrap();

@@ -91,7 +91,9 @@ impl House {
 
     pub async fn push_delivery(&self, id: &str, repository: &str) {
         let client = self.hub.peers("gateway").as_service("catalog", Duration::from_secs(20));
-        let body = serde_json::json!({"ref": "refs/heads/main", "repository": {"full_name": repository}}).to_string().into_bytes();
+        let body = serde_json::json!({"ref": "refs/heads/main", "repository": {"full_name": repository}})
+            .to_string()
+            .into_bytes();
         let request =
             ReceiveWebhookRequest { source: "local".into(), delivery_id: id.into(), event: "push".into(), body };
         WebhookServiceClient::new(client).receive_webhook(request).await.unwrap();

@@ -181,7 +181,12 @@ impl App {
         let mut cluster = read.clone();
         self.tried(Violations::new(), &mut cluster, true).await?;
         for check in cluster.checks.iter().filter(|check| check.verdict == CheckVerdict::Failed) {
-            tracing::warn!(cluster = cluster.id, check = check.check, message = check.message, "a cluster fails a check");
+            tracing::warn!(
+                cluster = cluster.id,
+                check = check.check,
+                message = check.message,
+                "a cluster fails a check"
+            );
         }
         let mut tx = self.store.db.begin().await?;
         claim.guard(&mut tx).await?;

@@ -119,7 +119,8 @@ pub fn documents(env: &Environment, profile: &Profile, gateway_namespace: &str) 
 
 /// Has every pod of the namespace pull its images with these files' Secrets.
 pub fn pull_with(rails: &mut [Doc], files: &[String]) {
-    let secrets: Vec<Value> = files.iter().map(|file| json!({ "name": slipway_credentials::pull_secret_name(file) })).collect();
+    let secrets: Vec<Value> =
+        files.iter().map(|file| json!({ "name": slipway_credentials::pull_secret_name(file) })).collect();
     if secrets.is_empty() {
         return;
     }

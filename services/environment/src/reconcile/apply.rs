@@ -86,7 +86,8 @@ impl Reconciler {
     /// Has the bound Secrets and the image pull secrets written by the service that may read them; without any there is nothing to ask for.
     pub(super) async fn deliver(&self, claim: &Claim, mut env: Environment) -> Result<Option<Next>> {
         let before = env.clone();
-        let (pull_secrets, last) = (self.0.pull_secret_files(env.tier, &env.cluster).await?, &env.status.progress.secrets);
+        let (pull_secrets, last) =
+            (self.0.pull_secret_files(env.tier, &env.cluster).await?, &env.status.progress.secrets);
         if env.status.secret_names.is_empty() && pull_secrets.is_empty() && *last == Delivered::default() {
             outcome::delivered(&mut env, Delivered::default(), self.0.now_us());
             return self.save(claim, &before, &mut env).await.map(|()| None);

@@ -14,16 +14,8 @@ use crate::{
     },
 };
 
-const CHANGEABLE: [&str; 8] = [
-    "kubeconfig_file",
-    "in_cluster",
-    "target",
-    "tiers",
-    "default",
-    "routing",
-    "check_image",
-    "pull_secret_files",
-];
+const CHANGEABLE: [&str; 8] =
+    ["kubeconfig_file", "in_cluster", "target", "tiers", "default", "routing", "check_image", "pull_secret_files"];
 
 /// A cluster as callers read it.
 pub fn render(listed: &Listed) -> pb::Cluster {

@@ -86,7 +86,8 @@ pub trait Cluster: Send + Sync {
     /// Deletes an object if it has this uid, with what it owns in the background.
     async fn delete(&self, object: &ObjectRef, uid: &str) -> Answer<Deleted>;
 
-    /// The log of a pod, a line an item; ends with the pod, with the tail unless `follow`.
+    /// The log of a pod, a line an item; ends with the pod, with the tail unless `follow`. A line longer than `log_lines` allows is told
+    /// by its beginning, before it ends.
     async fn logs(&self, namespace: &str, pod: &str, query: &LogQuery) -> Result<BoxStream<'static, Result<String>>>;
 
     /// Values of the label `slipway.dev/env-uid` of objects that changed, or of whose namespace's objects changed, as long as the stream

@@ -29,6 +29,23 @@ const PREFIX: &str = "slipway-check-";
 /// How old a namespace of a check is before it is one that was left behind, in seconds.
 const LEFT_AFTER: i64 = 300;
 
+/// How long the self-test of network policies waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until the pods run and every path works.
+    pub start: Duration,
+    /// Until policies take effect.
+    pub cut: Duration,
+    /// Between two looks.
+    pub every: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { start: Duration::from_secs(30), cut: Duration::from_secs(15), every: Duration::from_millis(500) }
+    }
+}
+
 /// What the checks are told.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -44,6 +61,8 @@ pub struct Scope {
     pub routing: Routes,
     /// Image with `/bin/busybox`; empty for none.
     pub check_image: String,
+    /// How long the self-test waits.
+    pub patience: Patience,
     /// Docker configurations of the profiles and the cluster, with their registries or why they cannot be used.
     pub pull_secrets: Vec<(String, std::result::Result<Vec<String>, String>)>,
 }
@@ -65,7 +84,7 @@ pub async fn run(cluster: &dyn Cluster, scope: &Scope) -> (String, Vec<Check>) {
     let (permitted, secured, enforced, routed, named) = tokio::join!(
         permissions(cluster),
         pod_security(cluster),
-        enforcement::run(cluster, &scope.check_image, &scope.gateway.namespace),
+        enforcement::run(cluster, &scope.check_image, &scope.gateway.namespace, scope.patience),
         routes(cluster, scope, &version.apis),
         async {
             let (names, at) = addresses::names(&scope.domain, port).await;
@@ -257,12 +276,12 @@ async fn gateway(cluster: &dyn Cluster, wanted: &Gateway) -> Result<Check> {
     };
     let class = manifest::text(&found, "/spec/gatewayClassName");
     let conditions = found.pointer("/status/conditions").and_then(serde_json::Value::as_array);
-    let is_set = |kind: &str| {
-        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
-    };
+    let is_set =
+        |kind: &str| conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"));
     if is_set("Programmed") {
         return Ok(Check::passed("ROUTES", format!("{title} of class {class} is programmed")));
     }
-    let remedy = "Look at the conditions of the Gateway, and whether the controller of its class runs; routes wait until it is.";
+    let remedy =
+        "Look at the conditions of the Gateway, and whether the controller of its class runs; routes wait until it is.";
     Ok(Check::other("ROUTES", CheckVerdict::Failed, format!("{title} of class {class} is not programmed"), remedy))
 }

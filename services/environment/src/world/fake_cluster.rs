@@ -39,6 +39,7 @@ use super::{
         Answer, Apply, Cluster, Clusters, Credential, Deleted, FIELD_MANAGER, LogQuery, ObjectRef, Refusal, Version,
     },
     fake::{Fake, Kill},
+    log_lines,
 };
 use crate::{
     error::{CLUSTER_BUSY, CLUSTER_FORBIDS, CLUSTER_UNKNOWN, CLUSTER_UNREACHABLE},
@@ -372,7 +373,7 @@ impl Cluster for FakeCluster {
         let lines = state.logs.iter().find(|(key, _)| fits(key)).map(|(_, lines)| lines.clone()).unwrap_or_default();
         let tail = usize::try_from(query.tail_lines.max(1)).unwrap_or(usize::MAX);
         let skip = lines.len().saturating_sub(tail);
-        let tail = stream::iter(lines.into_iter().skip(skip).map(Ok));
+        let tail = stream::iter(lines.into_iter().skip(skip).map(|line| Ok(log_lines::bounded(&line))));
         Ok(if query.follow { tail.chain(stream::pending()).boxed() } else { tail.boxed() })
     }
 

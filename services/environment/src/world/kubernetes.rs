@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::{AsyncBufReadExt as _, StreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{
     Api, Client, Config,
@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     cluster::{Answer, Apply, Cluster, Deleted, FIELD_MANAGER, LogQuery, ObjectRef, Refusal, Version},
-    kubernetes_watch,
+    kubernetes_watch, log_lines,
 };
 use crate::{
     error::{CLUSTER_BUSY, CLUSTER_FORBIDS, CLUSTER_UNREACHABLE},
@@ -42,6 +42,8 @@ const CALLS_MAX: usize = 16;
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 /// How soon a kind that was not served is looked for again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// Most bytes of a log that is read to its end.
+const LOG_BYTES_MAX: i64 = 8 * 1024 * 1024;
 /// Objects of one page.
 const PAGE: u32 = 500;
 /// How often a list whose pages expired is begun anew.
@@ -371,11 +373,14 @@ impl Cluster for Kubernetes {
             follow: query.follow,
             previous: query.previous,
             tail_lines: Some(query.tail_lines.max(1)),
+            // What is followed is bounded by who reads it.
+            limit_bytes: (!query.follow).then_some(LOG_BYTES_MAX),
             ..LogParams::default()
         };
         match self.call(api.log_stream(pod, &params)).await? {
             Ok(reader) => {
-                Ok(reader.lines().map(|line| line.map_err(|e| away("the log was cut off").source(e))).boxed())
+                let lines = log_lines::lines(reader);
+                Ok(lines.map(|line| line.map_err(|e| away("the log was cut off").source(e))).boxed())
             }
             // Nothing ran yet, or not before.
             Err(status) if matches!(status.code, 400 | 404) => Ok(futures::stream::empty().boxed()),

@@ -104,8 +104,7 @@ impl GitOutputs {
 
     async fn try_remove(&self, repo: &Repo, output: &Output<'_>) -> Result<Landed> {
         let folder = FilePath::parse(output.folder)?;
-        let nothing =
-            Landed { branch: BRANCH.to_owned(), commit: String::new(), files: Vec::new(), kept: Vec::new() };
+        let nothing = Landed { branch: BRANCH.to_owned(), commit: String::new(), files: Vec::new(), kept: Vec::new() };
         let Some(head) = repo.branch_head(BRANCH).await? else { return Ok(nothing) };
         let last = last(repo, Some(&head), &folder).await?;
         if let Some(last) = &last {

@@ -51,7 +51,12 @@ pub(super) async fn certificate(domain: &str, scheme: &str, at: Option<(String, 
             return Check::passed("TLS", "addresses are http and stay on the machine of whoever looks");
         }
         let remedy = "Let a gateway with a certificate for the wildcard domain stand in front and set `preview_scheme` to https.";
-        return Check::other("TLS", CheckVerdict::Warning, "addresses are http: everybody on the way reads them", remedy);
+        return Check::other(
+            "TLS",
+            CheckVerdict::Warning,
+            "addresses are http: everybody on the way reads them",
+            remedy,
+        );
     }
     let Some((host, address)) = at else {
         let remedy = "Make the wildcard name resolve first.";
@@ -73,8 +78,12 @@ pub async fn handshake(host: &str, address: SocketAddr, roots: RootCertStore) ->
     let now = UnixTime::now();
     let later = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + GOOD_FOR);
     match (judge(&chain, &name, &roots, now), judge(&chain, &name, &roots, later)) {
-        (Ok(()), Ok(())) => Check::passed("TLS", "the certificate covers the wildcard, is trusted here, and good for two weeks"),
-        (Ok(()), Err(_)) => failed("the certificate ends within 14 days", "Renew it, or look why its renewal does not run."),
+        (Ok(()), Ok(())) => {
+            Check::passed("TLS", "the certificate covers the wildcard, is trusted here, and good for two weeks")
+        }
+        (Ok(()), Err(_)) => {
+            failed("the certificate ends within 14 days", "Renew it, or look why its renewal does not run.")
+        }
         (Err(why), _) => {
             let (text, remedy) = said(&why);
             failed(&format!("the certificate that {host} gets {text}"), remedy)

@@ -3,8 +3,6 @@
 //! Owns two namespaces for some seconds: one that is walled like an environment, one outside. A path is believed to be cut only if it
 //! worked before the walls stood. Refuses to guess from the names of plugins, and to leave anything behind: the namespaces are labelled,
 //! deleted by uid, and what a check that was killed left is removed by the next.
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use slipway_kit::{
     error::{Error, Result},
@@ -12,7 +10,7 @@ use slipway_kit::{
 };
 use tokio::time::Instant;
 
-use super::{LABEL, or_unknown};
+use super::{LABEL, Patience, or_unknown};
 use crate::{
     error::CLUSTER_UNREACHABLE,
     model::{
@@ -24,19 +22,13 @@ use crate::{
     world::cluster::{Apply, Cluster},
 };
 
-/// Longest time until the pods run and every path works.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time until policies take effect.
-const CUT_TIMEOUT: Duration = Duration::from_secs(15);
-const EVERY: Duration = Duration::from_millis(500);
 /// How often in a row the walls must be seen to hold.
 const SEEN: usize = 3;
 /// Where the pods listen.
 const PORT: u16 = 8080;
 /// Asks for one connection and no byte.
 const REACH: &str = "/bin/busybox nc -w 2 $TARGET 8080 </dev/null";
-const SERVE: &str =
-    "while true; do /bin/busybox nc -l -p 8080 </dev/null >/dev/null || /bin/busybox sleep 1; done";
+const SERVE: &str = "while true; do /bin/busybox nc -l -p 8080 </dev/null >/dev/null || /bin/busybox sleep 1; done";
 
 /// The paths that are tried: container, and what it tries.
 const ALLOWED: &str = "allowed";
@@ -44,7 +36,7 @@ const EGRESS: &str = "egress";
 const INGRESS: &str = "ingress";
 
 /// The self-test.
-pub(super) async fn run(cluster: &dyn Cluster, image: &str, gateway_namespace: &str) -> Check {
+pub(super) async fn run(cluster: &dyn Cluster, image: &str, gateway_namespace: &str, patience: Patience) -> Check {
     if image.is_empty() {
         let text = "no image is set to try it with";
         let remedy = "Set check_image to an image with /bin/busybox that nodes can pull without a login, for example a copy of busybox \
@@ -52,7 +44,8 @@ pub(super) async fn run(cluster: &dyn Cluster, image: &str, gateway_namespace: &
         return Check::other(NETWORK_POLICY, CheckVerdict::Unknown, text, remedy);
     }
     let name = format!("{}{}", super::PREFIX, id::h8(&id::uuid4()).to_lowercase());
-    let stage = Stage { cluster, image, inside: format!("{name}-in"), outside: format!("{name}-out") };
+    let (inside, outside) = (format!("{name}-in"), format!("{name}-out"));
+    let stage = Stage { cluster, image, patience, inside, outside };
     let said = stage.play(gateway_namespace).await;
     stage.strike().await;
     or_unknown(NETWORK_POLICY, said)
@@ -62,6 +55,7 @@ pub(super) async fn run(cluster: &dyn Cluster, image: &str, gateway_namespace: &
 struct Stage<'a> {
     cluster: &'a dyn Cluster,
     image: &'a str,
+    patience: Patience,
     inside: String,
     outside: String,
 }
@@ -83,7 +77,7 @@ impl Seen {
 
 impl Stage<'_> {
     async fn play(&self, gateway_namespace: &str) -> Result<Check> {
-        let until = Instant::now() + START_TIMEOUT;
+        let until = Instant::now() + self.patience.start;
         for name in [&self.inside, &self.outside] {
             self.apply(&namespace(name)).await?;
             self.apply(&self.deployment(name, "server", &[("server", None)])).await?;
@@ -100,7 +94,7 @@ impl Stage<'_> {
             if Instant::now() > until {
                 return self.unplayed().await;
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(self.patience.every).await;
         }
         for mut policy in guardrails::walls(gateway_namespace) {
             policy["metadata"]["namespace"] = json!(self.inside);
@@ -111,7 +105,7 @@ impl Stage<'_> {
 
     /// What becomes of the paths once the walls stand.
     async fn verdict(&self) -> Result<Check> {
-        let (until, mut held) = (Instant::now() + CUT_TIMEOUT, 0);
+        let (until, mut held) = (Instant::now() + self.patience.cut, 0);
         loop {
             let seen = self.look().await?;
             let holds = seen.works(ALLOWED) && !seen.works(EGRESS) && !seen.works(INGRESS);
@@ -123,7 +117,7 @@ impl Stage<'_> {
             if Instant::now() > until {
                 return Ok(broken(&seen));
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(self.patience.every).await;
         }
     }
 
@@ -138,7 +132,7 @@ impl Stage<'_> {
             if Instant::now() > until {
                 return Ok(None);
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(self.patience.every).await;
         }
     }
 
@@ -179,7 +173,7 @@ impl Stage<'_> {
         } else {
             format!("a pod does not run: {}", seen.trouble)
         };
-        let text = format!("it could not be tried within {} s; {why}", START_TIMEOUT.as_secs());
+        let text = format!("it could not be tried within {} s; {why}", self.patience.start.as_secs());
         let remedy = "Let nodes pull check_image without a login; it must hold /bin/busybox and there must be room for four small pods. \
                       Then run the checks again.";
         Ok(Check::other(NETWORK_POLICY, CheckVerdict::Unknown, text, remedy))
@@ -262,7 +256,8 @@ fn broken(seen: &Seen) -> Check {
         .collect();
     if open.is_empty() {
         let text = "policies cut connections inside a namespace that they allow";
-        let remedy = "Look at the network plugin: a policy that allows traffic from pods of the same namespace has no effect.";
+        let remedy =
+            "Look at the network plugin: a policy that allows traffic from pods of the same namespace has no effect.";
         return Check::other(NETWORK_POLICY, CheckVerdict::Failed, text, remedy);
     }
     let text = format!("not enforced: a connection {} a walled namespace still works", open.join(" it and "));

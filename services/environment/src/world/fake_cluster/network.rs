@@ -52,7 +52,11 @@ pub fn as_reached(state: &State, mut pod: Doc) -> Doc {
         let spaces = state.objects.namespaces();
         let home = spaces.into_iter().find(|space| {
             let pods = state.objects.of_kind(space, "v1", "Pod");
-            pods.iter().any(|p| p.pointer("/status/podIP").and_then(Value::as_str).is_some_and(|ip| command.contains(&format!(" {ip} "))))
+            pods.iter().any(|p| {
+                p.pointer("/status/podIP")
+                    .and_then(Value::as_str)
+                    .is_some_and(|ip| command.contains(&format!(" {ip} ")))
+            })
         });
         let is_cut = home.is_some_and(|home| home != namespace && (is_walled(&home) || is_walled(&namespace)));
         let statuses = pod.pointer_mut("/status/containerStatuses").and_then(Value::as_array_mut);

@@ -47,7 +47,9 @@ impl Kubernetes {
     async fn config(&self, access: &Access) -> Result<Config> {
         let mut config = match access {
             Access::InCluster => Config::incluster().map_err(|_| unusable("we do not run in a cluster"))?,
-            Access::KubeconfigFile(name) => self.credentials()?.kubeconfig(name).await.map_err(|e| unusable(e.why()))?,
+            Access::KubeconfigFile(name) => {
+                self.credentials()?.kubeconfig(name).await.map_err(|e| unusable(e.why()))?
+            }
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(ANSWER_TIMEOUT);
