@@ -187,6 +187,13 @@ async fn a_deleted_preview_stays_deleted_and_leaves_a_receipt() {
         condition: pb::WaitCondition::Deleted.into(),
         timeout: None,
     };
+    for seconds in [-1, 601] {
+        let timeout = Some(prost_types::Duration { seconds, nanos: 0 });
+        let wrong = pb::WaitEnvironmentRequest { timeout, ..request.clone() };
+        let answer = platform.environments(&ann(), "WaitEnvironment").wait_environment(wrong).await;
+        let status = refused(answer, Code::InvalidArgument, "INVALID_FIELD");
+        assert!(status.message().contains("timeout"), "{status:?}");
+    }
     let ended = platform.environments(&ann(), "WaitEnvironment").wait_environment(request).await.unwrap().into_inner();
     assert_eq!(ended.state(), pb::EnvironmentState::Deleted);
     refused(platform.ensure(&ann(), preview(7, 1)).await, Code::FailedPrecondition, "PREVIEW_ENDED");

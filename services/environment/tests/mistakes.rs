@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use slipway_environment::{
-    app::{NewEnvironment, WantedPreview},
+    app::{List, NewEnvironment, WantedPreview},
     model::{environment::Kind, preview::Reading, tier::Tier},
 };
 use slipway_kit::{
@@ -43,6 +43,25 @@ async fn an_unknown_cluster_hides_nothing_else() {
             found,
             ["environment.cluster", "environment.images[\"app\"]", "environment.label", "environment.ttl"]
         );
+    }
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_with_a_list_is_told_at_once() {
+    for scratch in databases().await {
+        let (_, app, _) = shop(&scratch).await;
+        let list = |filter: &str, order_by: &str, page_token: &str| List {
+            filter: filter.to_owned(),
+            order_by: order_by.to_owned(),
+            page_token: page_token.to_owned(),
+            ..List::default()
+        };
+        let call = || maintainer("ListEnvironments");
+        let all = app.list(&call(), &list("colour = \"red\"", "colour", "made up")).await.unwrap_err();
+        assert_eq!(fields(&all), ["filter", "order_by", "page_token"]);
+        let one = app.list(&call(), &list("create_time = \"yesterday\"", "", "")).await.unwrap_err();
+        assert_eq!(one.reason().name, "FILTER_INVALID");
+        app.list(&call(), &list("", "create_time desc", "")).await.unwrap();
     }
 }
 

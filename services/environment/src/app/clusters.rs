@@ -373,6 +373,7 @@ impl App {
             gateway: self.platform.gateway.clone(),
             routing: cluster.routing,
             check_image: cluster.check_image.clone(),
+            patience: cluster_checks::Patience::default(),
             pull_secrets,
         }
     }

@@ -130,11 +130,6 @@ impl Cluster {
     pub fn is_unfit(&self) -> bool {
         self.unfit().next().is_some()
     }
-
-    /// Whether the last self-test saw network policies enforced: without it previews of forks are refused (ENV-62).
-    pub fn enforces_policies(&self) -> bool {
-        self.checks.iter().any(|c| c.check == NETWORK_POLICY && c.verdict == CheckVerdict::Passed)
-    }
 }
 
 /// Where an environment goes.

@@ -76,6 +76,7 @@ impl Profile {
             pods: self.pods / 2,
             volume_claims: self.volume_claims / 2,
             egress: Vec::new(),
+            pull_secret_files: self.pull_secret_files.clone(),
         }
     }
 }

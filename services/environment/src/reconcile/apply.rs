@@ -14,7 +14,7 @@ use crate::{
     model::{
         condition::Aspect,
         delivery::Delivered,
-        environment::{Environment, ObjectRef},
+        environment::{Environment, ObjectRef, Target},
         guardrails,
         manifest::{self, Doc},
         observed,
@@ -79,7 +79,10 @@ impl Reconciler {
     pub(super) async fn rails(&self, env: &Environment) -> Result<Vec<Doc>> {
         let platform = self.0.platform();
         let mut rails = guardrails::documents(env, &platform.profile_of(env), &platform.gateway.namespace);
-        guardrails::pull_with(&mut rails, &self.0.pull_secret_files(env.tier, &env.cluster).await?);
+        // What is published is delivered by nobody.
+        if env.target == Target::Apply {
+            guardrails::pull_with(&mut rails, &self.0.pull_secret_files(env.tier, &env.cluster).await?);
+        }
         Ok(rails)
     }
 

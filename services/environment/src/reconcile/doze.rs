@@ -37,7 +37,7 @@ impl Reconciler {
     /// Commits the sleeping form in place of what was published.
     async fn doze_published(&self, claim: &Claim, mut env: Environment) -> Result<()> {
         let before = env.clone();
-        let mut docs = self.rails(&env);
+        let mut docs = self.rails(&env).await?;
         docs.extend(self.sleeping(&env).await?);
         let publication = self.commit(claim, &env, &layout::files(&docs)).await?;
         outcome::dozed_published(&mut env, publication, self.0.now_us());

@@ -69,6 +69,19 @@ async fn broken_requests_name_every_field() {
 }
 
 #[tokio::test]
+async fn all_that_is_wrong_with_a_list_is_told_at_once() {
+    let rig = Rig::start().await;
+    let bad = pb::ListSecretsRequest {
+        filter: "value = \"x\"".to_owned(),
+        order_by: "value".to_owned(),
+        page_token: "made up".to_owned(),
+        ..Default::default()
+    };
+    let status = refused(rig.list(&developer(), bad).await, "INVALID_FIELD");
+    assert_eq!(fields(&status), ["filter", "order_by", "page_token"]);
+}
+
+#[tokio::test]
 async fn patches_stale_etags_and_missing_versions() {
     let rig = Rig::start().await;
     let mut patch = secret(PAYMENTS, Tier::Staging, &[("A", "x")]);

@@ -100,6 +100,34 @@ async fn bound(mut rig: Rig) -> (Rig, Fake, Environment) {
 }
 
 #[tokio::test]
+async fn logins_of_registries_become_pull_secrets_and_are_never_told() {
+    let (rig, fake, env) = bound(Rig::start().await).await;
+    let login = r#"{"auths": {"registry.test": {"auth": "Y2FuYXJ5LTdmM2E="}}}"#;
+    fake.state().logins.insert("registry.json".to_owned(), login.to_owned());
+    let with = |files: &[&str]| pb::DeliverEnvironmentSecretsRequest {
+        pull_secret_files: files.iter().map(|file| (*file).to_owned()).collect(),
+        ..env.request()
+    };
+    for _ in 0..2 {
+        let request = with(&["registry.json"]);
+        let answer = client(&rig.hub, "environment").deliver_environment_secrets(request).await.unwrap().into_inner();
+        assert_eq!(answer.secrets.len(), 1);
+        let names: Vec<_> = answer.pull_secrets.iter().map(|s| (s.name.as_str(), s.versions.len())).collect();
+        assert_eq!(names, [("slipway-pull-registry", 0)]);
+        assert!(!format!("{answer:?}").contains("Y2FuYXJ5"));
+    }
+    let held = fake.state().secrets.get(&(env.namespace.clone(), "slipway-pull-registry".to_owned())).cloned().unwrap();
+    assert_eq!(held.data.get(".dockerconfigjson").map(Vec::as_slice), Some(login.as_bytes()));
+    let missing = ask(&rig, with(&["none.json"])).await.unwrap_err();
+    assert!(missing.message().contains("none.json"), "{missing:?}");
+    let wrong = ask(&rig, with(&["../up.json"])).await.unwrap_err();
+    assert_eq!(wrong.code(), tonic::Code::InvalidArgument);
+    // No longer named: it goes, the bound Secret stays.
+    assert_eq!(deliver(&rig, &env).await.unwrap().len(), 1);
+    assert!(!fake.state().secrets.contains_key(&(env.namespace.clone(), "slipway-pull-registry".to_owned())));
+}
+
+#[tokio::test]
 async fn secrets_are_delivered_renewed_pruned_and_withdrawn() {
     for bench in all().await {
         let mut rig = Rig::start().await;
