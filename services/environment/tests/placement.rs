@@ -62,7 +62,6 @@ struct Platform {
     fake: Fake,
     app: App,
     clock: Clock,
-    clusters: BTreeMap<String, FakeCluster>,
 }
 
 async fn platform(scratch: &Scratch) -> Platform {
@@ -72,9 +71,9 @@ async fn platform(scratch: &Scratch) -> Platform {
     fake.set(REPOSITORY, "", Reading::Open(head(9, 1)));
     let one = || FakeCluster::new(clock.clone());
     let clusters: BTreeMap<_, _> = ["a", "b", "c"].map(|id| (format!("{id}.yaml"), one())).into();
-    let world = World { clusters: Arc::new(Three(clusters.clone())), ..fake.world() };
+    let world = World { clusters: Arc::new(Three(clusters)), ..fake.world() };
     let app = app_over(scratch, world, clock.clone()).await;
-    Platform { fake, app, clock, clusters }
+    Platform { fake, app, clock }
 }
 
 fn root() -> Caller {
