@@ -52,6 +52,8 @@ async fn register(shop: &Shop, check: Option<Check>) {
         tiers: Vec::new(),
         is_default: true,
         routing: Routes::Proxy,
+        check_image: String::new(),
+        pull_secret_files: Vec::new(),
         git_version: String::new(),
         checks: check.into_iter().collect(),
         checked_us: 1,

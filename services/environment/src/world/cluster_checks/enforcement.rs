@@ -28,7 +28,8 @@ const SEEN: usize = 3;
 const PORT: u16 = 8080;
 /// Succeeds if the other side says its word; an exit code alone is 0 after a timeout too.
 const REACH: &str = "/bin/busybox nc -w 2 $TARGET 8080 </dev/null | /bin/busybox grep -q ok";
-const SERVE: &str = "while true; do /bin/busybox echo ok | /bin/busybox nc -l -p 8080 >/dev/null || /bin/busybox sleep 1; done";
+const SERVE: &str =
+    "while true; do /bin/busybox echo ok | /bin/busybox nc -l -p 8080 >/dev/null || /bin/busybox sleep 1; done";
 
 /// The paths that are tried: container, and what it tries.
 const ALLOWED: &str = "allowed";
