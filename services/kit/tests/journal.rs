@@ -181,7 +181,7 @@ async fn a_webhook_is_stored_once_and_worked_on_until_it_goes_well() {
         });
         let worker = Worker::new(&scratch.db).handle(inbox::KIND, 1, handler).backoff(Duration::ZERO, Duration::ZERO);
         assert_eq!(worker.run_due().await.expect("run"), 2);
-        assert_eq!(seen(&scratch.db).await, ["d/1 pull_request 2"]);
+        assert_eq!(seen(&scratch.db).await, ["d/1 pull_request 38"]);
         shutdown.begin();
         served.await.expect("served");
     }

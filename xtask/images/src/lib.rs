@@ -36,12 +36,23 @@ pub fn pack(name: &str, program: &Path) -> Result<Image> {
     Image::of(name, &bytes)
 }
 
+/// Packs the program so that it stands at `path` in the image instead of [`PROGRAM`].
+pub fn pack_at(name: &str, program: &Path, path: &str) -> Result<Image> {
+    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    Image::at(name, &bytes, path)
+}
+
 impl Image {
     /// Packs a program that is in memory.
     pub fn of(name: &str, program: &[u8]) -> Result<Self> {
+        Self::at(name, program, PROGRAM)
+    }
+
+    fn at(name: &str, program: &[u8], path: &str) -> Result<Self> {
         let (repository, tag) = split(name)?;
-        let layer = tar::archive(&[tar::Entry { path: &PROGRAM[1..], mode: 0o755, bytes: program }])?;
-        let config = config(&digest(&layer)).to_string().into_bytes();
+        let entry = path.strip_prefix('/').with_context(|| format!("{path:?} does not begin at the root"))?;
+        let layer = tar::archive(&[tar::Entry { path: entry, mode: 0o755, bytes: program }])?;
+        let config = config(&digest(&layer), path).to_string().into_bytes();
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
             "config": descriptor(CONFIG, &config),
@@ -135,7 +146,7 @@ fn split(name: &str) -> Result<(String, String)> {
     })
 }
 
-fn config(layer: &str) -> Value {
+fn config(layer: &str, program: &str) -> Value {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -143,7 +154,7 @@ fn config(layer: &str) -> Value {
     };
     json!({
         "architecture": architecture, "os": "linux",
-        "config": {"Entrypoint": [PROGRAM], "User": "65532:65532", "WorkingDir": "/"},
+        "config": {"Entrypoint": [program], "User": "65532:65532", "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [layer]},
     })
 }

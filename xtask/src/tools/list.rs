@@ -85,6 +85,7 @@ pub static CLUSTER: &[Tool] = &[
     tool("kwok-stages", "v0.8.0", Source::Files { module: "sigs.k8s.io/kwok", paths: STAGES }),
     tool("gateway-api", "v1.6.3", Source::Files { module: "sigs.k8s.io/gateway-api", paths: &["config/crd/standard"] }),
     tool("containerd", "debian", Source::Debian { packages: NODE, file: "usr/bin/containerd" }),
+    tool("busybox", "debian", Source::Debian { packages: &["busybox-static"], file: "bin/busybox" }),
 ];
 
 const fn module(
