@@ -107,7 +107,8 @@ fn said(why: &TlsError) -> (&'static str, &'static str) {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             ("is not good yet", "Check the clocks of the gateway and of this machine.")
         }
-        CertificateError::UnknownIssuer => (
+        // An authority of the same name with another key is another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "has no chain to an authority that this machine trusts",
             "Let the gateway send the whole chain; for an authority of your own, add it to the machines that look.",
         ),
