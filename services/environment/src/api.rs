@@ -1,6 +1,7 @@
 //! The RPCs: accept, call the verb, render.
 //!
 //! Owns nothing but this order. Refuses decisions and SQL.
+mod budgets;
 mod clusters;
 mod diagnoses;
 mod environments;

@@ -2,6 +2,7 @@
 //!
 //! Owns the order of these within each call. Refuses SQL, wire types and rules: store, api and model have those.
 mod approvals;
+mod budgets;
 mod changes;
 mod clusters;
 mod deletions;
@@ -34,8 +35,10 @@ use slipway_kit::{
 };
 
 pub use approvals::NewApproval;
+pub use budgets::{Budget, BudgetChange, Idle};
 pub use clusters::{ClusterSpec, Listed};
 pub use deletions::Deletion;
+pub(crate) use diagnoses::last_lines;
 pub use diagnoses::{Line, WantedLogs};
 pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use happenings::Happening;
@@ -166,6 +169,10 @@ impl App {
         env.updated_us = self.now_us().max(before.updated_us);
         self.store.update(tx, env, before.version).await?;
         journal::append(tx, wire::event::updated(env, &self.platform, before.state())).await?;
+        if let Some(warned) = env.status.warned.filter(|_| env.status.warned != before.status.warned) {
+            journal::append(tx, wire::event::expiring(env, &warned)).await?;
+        }
+        self.make_room(tx, before, env).await?;
         self.report_later(tx, Some(before), env).await
     }
 

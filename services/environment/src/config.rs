@@ -11,6 +11,7 @@ use slipway_kit::{
 };
 
 use crate::model::{
+    budget::{Amount, Limits, cpu_milli, memory_bytes},
     environment::{Environment, Target},
     guardrails::Profile,
     layout::Gateway,
@@ -71,6 +72,52 @@ pub struct Config {
     /// Environments worked on at one time.
     #[serde(default = "workers")]
     pub workers: usize,
+    /// What teams and their services may use, where nobody gave a team other numbers.
+    #[serde(default)]
+    pub budgets: Budgets,
+}
+
+/// What teams and their services may use (ENV-12).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// A team.
+    pub team: Budget,
+    /// Each service.
+    pub service: Budget,
+}
+
+/// Numbers of one budget.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Previews.
+    pub previews: i64,
+    /// Requested processors of all that is awake, as Kubernetes writes it.
+    pub cpu: String,
+    /// Requested memory of all that is awake.
+    pub memory: String,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        let of =
+            |previews, cpu: &str, memory: &str| Budget { previews, cpu: cpu.to_owned(), memory: memory.to_owned() };
+        Self { team: of(30, "64", "128Gi"), service: of(15, "32", "64Gi") }
+    }
+}
+
+impl Budget {
+    fn check(&self, v: &mut Violations, field: &str) {
+        v.check((0..=10_000).contains(&self.previews), format!("{field}.previews"), "0 to 10000");
+        v.check(cpu_milli(&self.cpu).is_some(), format!("{field}.cpu"), "must be a quantity such as 16 or 1500m");
+        v.check(memory_bytes(&self.memory).is_some(), format!("{field}.memory"), "must be a quantity such as 32Gi");
+    }
+
+    fn amount(&self) -> Amount {
+        let (cpu, memory) = (cpu_milli(&self.cpu).unwrap_or(0), memory_bytes(&self.memory).unwrap_or(0));
+        Amount { previews: self.previews, cpu, memory }
+    }
 }
 
 fn clusters() -> Vec<String> {
@@ -114,6 +161,7 @@ impl Config {
             mirrors_root: None,
             scm_hosts: scm_hosts(),
             workers: workers(),
+            budgets: Budgets::default(),
         }
     }
 
@@ -144,6 +192,8 @@ impl Config {
             }
         }
         v.check((1..=64).contains(&self.workers), "workers", "1 to 64");
+        self.budgets.team.check(&mut v, "budgets.team");
+        self.budgets.service.check(&mut v, "budgets.service");
         v.finish()
     }
 
@@ -168,6 +218,7 @@ impl Config {
             gateway: self.gateway.clone(),
             registries: self.image_registries.clone(),
             profiles: self.profiles.clone(),
+            budgets: Limits { team: self.budgets.team.amount(), service: self.budgets.service.amount() },
         }
     }
 }
@@ -189,6 +240,8 @@ pub struct Platform {
     pub registries: Vec<String>,
     /// Guard rails that differ from the built-in ones.
     pub profiles: BTreeMap<Tier, Profile>,
+    /// What teams and their services may use, unless they have numbers of their own.
+    pub budgets: Limits,
 }
 
 impl Platform {

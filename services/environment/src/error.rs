@@ -22,6 +22,7 @@ slipway_kit::reasons! {
     CLUSTER_UNREACHABLE: Unavailable, "The cluster gives no usable answer.", "Repeat with the same request id later; look at the cluster's API server if it stays so.";
     CLUSTER_BUSY: ResourceExhausted, "The cluster's API server sheds load.", "Wait as RetryInfo says and repeat.";
     CLUSTER_FORBIDS: Unavailable, "The platform's account in the cluster lacks a permission.", "Apply the ClusterRole that CheckCluster prints.";
+    TEAM_BUDGET: ResourceExhausted, "The budget of the team or of the service has no room for this.", "Put idle environments to sleep, of which the metadata names some, delete what is not needed, or ask the platform team for a larger budget.";
     TTL_TOO_LONG: InvalidArgument, "The time to live is above the cap of the tier.", "Ask for at most the cap in the message; extend it later.";
     CLUSTER_UNFIT: FailedPrecondition, "The cluster fails a check that environments cannot do without.", "Follow the remedies in the message; run the checks alone with `validate_only`.";
     CLUSTER_IN_USE: FailedPrecondition, "Living environments are on the cluster.", "Delete or move the environments that the message names.";

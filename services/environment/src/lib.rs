@@ -27,10 +27,10 @@ use slipway_kit::{
     worker::Worker,
 };
 use slipway_proto::environment::v1::{
-    cluster_service_server::ClusterServiceServer, diagnosis_service_server::DiagnosisServiceServer,
-    environment_service_server::EnvironmentServiceServer, manifest_policy_service_server::ManifestPolicyServiceServer,
-    preview_service_server::PreviewServiceServer, route_service_server::RouteServiceServer,
-    scm_connection_service_server::ScmConnectionServiceServer,
+    budget_service_server::BudgetServiceServer, cluster_service_server::ClusterServiceServer,
+    diagnosis_service_server::DiagnosisServiceServer, environment_service_server::EnvironmentServiceServer,
+    manifest_policy_service_server::ManifestPolicyServiceServer, preview_service_server::PreviewServiceServer,
+    route_service_server::RouteServiceServer, scm_connection_service_server::ScmConnectionServiceServer,
 };
 
 use crate::{
@@ -109,6 +109,7 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
     let routes = app.clone();
     Service::new(NAME, app.db().clone())
         .add(EnvironmentServiceServer::new(api.clone()))
+        .add(BudgetServiceServer::new(api.clone()))
         .add(ClusterServiceServer::new(api.clone()))
         .add(PreviewServiceServer::new(api.clone()))
         .add(ScmConnectionServiceServer::new(api.clone()))

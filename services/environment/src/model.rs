@@ -4,15 +4,19 @@
 //! caller brings every fact, the answer is data.
 pub mod access;
 pub mod approval;
+pub mod budget;
 pub mod cluster;
 pub mod condition;
 pub mod config;
 pub mod delivery;
 pub mod diagnosis;
 pub mod environment;
+pub mod expiry;
 pub mod guardrails;
 pub mod health;
+pub mod hook;
 pub mod layout;
+pub mod lifecycle;
 pub mod manifest;
 pub mod names;
 pub mod observed;

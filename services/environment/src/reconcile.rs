@@ -3,8 +3,10 @@
 //! Owns the order of these and the fencing of every write; the effects of each target stand in files of their own. Refuses to remember
 //! anything that matters between two looks: killed anywhere, the next look rereads everything and goes on.
 mod apply;
+mod budget_turn;
 mod doze;
 mod git;
+mod hooks;
 mod look;
 mod teardown;
 
@@ -20,9 +22,10 @@ use crate::{
     app::{App, For},
     error::SUPERSEDED,
     model::{
+        budget,
         condition::{Aspect, Verdict},
         environment::{Environment, Target},
-        guardrails,
+        guardrails, hook,
         layout::{self, Address, Routes},
         manifest::Doc,
         observed::Seen,
@@ -112,7 +115,8 @@ impl Reconciler {
             known.seen = Some((Seen::Unchanged, now_us));
         }
         let seen = known.seen.as_ref().map(|(seen, _)| seen);
-        Ok(step::step(env, &Facts { now_us, reading: seen_reading, is_held, poll_us, seen }))
+        let sure_us = self.0.clock.sure_us();
+        Ok(step::step(env, &Facts { now_us, sure_us, reading: seen_reading, is_held, poll_us, seen }))
     }
 
     async fn read(&self, env: &Environment) -> Reading {
@@ -164,6 +168,7 @@ impl Reconciler {
     async fn act(&self, claim: &Claim, env: Environment, action: Action) -> Result<Option<Next>> {
         match action {
             Action::Again | Action::Wait(_) | Action::Rest | Action::Look | Action::Backoff => Ok(None),
+            Action::Claim => self.claim_budget(claim, env).await,
             Action::Bind => self.bind(claim, env).await,
             Action::Render => self.render(claim, env).await.map(|()| None),
             Action::Publish => self.publish(claim, env).await.map(|()| None),
@@ -171,6 +176,7 @@ impl Reconciler {
             Action::Namespace => self.namespace(claim, env).await,
             Action::Guard => self.guard(claim, env).await,
             Action::Deliver => self.deliver(claim, env).await,
+            Action::Hook(phase) => self.hook(claim, env, phase).await,
             Action::Apply => self.apply(claim, env).await,
             Action::Doze => self.doze(claim, env).await,
             Action::Prune => self.prune(claim, env).await,
@@ -249,13 +255,17 @@ impl Reconciler {
         let mut tx = self.0.store.db.begin().await?;
         claim.guard(&mut tx).await?;
         match rendered {
-            Ok(Complete { files, note, routes }) => {
+            Ok(Complete { files, note, routes, needed, hooks }) => {
+                budget::needs(&mut env, needed);
+                let is_upgrade = env.status.progress.hooks.upgrades(env.generation);
+                env.status.progress.hooks.take(env.generation, is_upgrade, hooks);
                 self.0.store.keep_render(&mut tx, &env.uid, env.generation, &files).await?;
                 self.0.store.keep_routes(&mut tx, &env.uid, &routes).await?;
                 step::rendered(&mut env, &layout::digest(&files), files.len(), now_us);
-                if !note.is_empty() {
+                if let Some(note) = note {
                     let at = env.at(now_us);
-                    env.status.conditions.set(Aspect::PolicyPassed, Verdict::True, "ROLLS_WITHOUT_SURGE", note, at);
+                    let (reason, text) = note;
+                    env.status.conditions.set(Aspect::PolicyPassed, Verdict::True, reason, text, at);
                 }
             }
             Err((aspect, fault)) => {
@@ -293,7 +303,7 @@ impl Reconciler {
             release: crate::model::names::short(&env.service),
             namespace: &env.namespace,
             overlay: &values::overlay(config, &forced),
-            is_upgrade: env.status.publication.is_some() || env.status.progress.applied > 0,
+            is_upgrade: env.status.publication.is_some() || env.status.progress.hooks.upgrades(env.generation),
             cluster: cluster.as_ref(),
         };
         let docs = match self.0.world.renderer.render(&job).await? {
@@ -345,22 +355,36 @@ impl Reconciler {
 /// The files of a generation, and what people should know about how it will be rolled out.
 struct Complete {
     files: Vec<(String, String)>,
-    note: String,
+    note: Option<(&'static str, String)>,
+    needed: budget::Amount,
+    hooks: Vec<hook::Step>,
     /// Routes that are not applied: the built-in proxy reads them.
     routes: Vec<(String, String)>,
 }
 
 /// Checks the quota before anything is applied (ENV-65); with the target git somebody else applies, and decides.
 fn fitted(env: &Environment, docs: Vec<Doc>) -> std::result::Result<Complete, Fault> {
-    if env.target == Target::Git {
-        return Ok(Complete { files: layout::files(&docs), note: String::new(), routes: Vec::new() });
-    }
-    match preflight::check(&docs, env.tier, &preflight::Amounts::new()) {
-        Fit::Fits => Ok(Complete { files: layout::files(&docs), note: String::new(), routes: Vec::new() }),
-        Fit::RollWithoutSurge { docs, text } => {
-            Ok(Complete { files: layout::files(&docs), note: text, routes: Vec::new() })
+    let (cpu, memory) = preflight::steady(&docs);
+    let needed = budget::Amount { previews: 0, cpu, memory };
+    let is_upgrade = env.status.progress.hooks.upgrades(env.generation);
+    let hooks = hook::steps(&docs, env.generation, is_upgrade);
+    let (docs, mut note) = match env.target {
+        // Who applies what is published runs no hooks of ours.
+        Target::Git if docs.iter().any(hook::is_hook) => {
+            let message = "Hooks run only where the platform applies; with the target git make it a Job.".to_owned();
+            return Err(Fault { reason: "HOOK_NOT_SUPPORTED", message });
         }
-        Fit::TooSmall(message) => Err(Fault { reason: "QUOTA_TOO_SMALL", message }),
-        Fit::NoRoomToUpdate(message) => Err(Fault { reason: "QUOTA_NO_ROOM_TO_UPDATE", message }),
+        Target::Git => (docs, None),
+        Target::Apply => match preflight::check(&docs, env.tier, &preflight::Amounts::new()) {
+            Fit::Fits => (docs, None),
+            Fit::RollWithoutSurge { docs, text } => (docs, Some(("ROLLS_WITHOUT_SURGE", text))),
+            Fit::TooSmall(message) => return Err(Fault { reason: "QUOTA_TOO_SMALL", message }),
+            Fit::NoRoomToUpdate(message) => return Err(Fault { reason: "QUOTA_NO_ROOM_TO_UPDATE", message }),
+        },
+    };
+    let not_run = hook::not_run(&docs);
+    if !not_run.is_empty() && note.is_none() {
+        note = Some(("HOOKS_NOT_RUN", format!("Hooks of a rollback are not run: {}.", not_run.join(", "))));
     }
+    Ok(Complete { files: layout::files(&docs), note, needed, hooks, routes: Vec::new() })
 }

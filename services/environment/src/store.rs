@@ -1,6 +1,7 @@
 //! All SQL of the environment service.
 //!
 //! Owns rows and their uniqueness. Refuses decisions: a lost race is told as ALREADY_EXISTS or CONFLICT.
+mod budgets;
 mod clusters;
 mod deletions;
 mod environments;

@@ -1,6 +1,7 @@
 //! Protobuf ↔ model, both ways.
 //!
 //! Owns every translation of the contract. Refuses decisions, and lets nothing untyped through.
+pub mod budget;
 pub mod cluster;
 pub mod diagnosis;
 pub mod environment;

@@ -189,6 +189,7 @@ fn wanted(message: pb::CreateEnvironmentRequest) -> NewEnvironment {
         tier: wire::environment::tier_from(env.tier()),
         branch: env.source.map(|s| s.branch).unwrap_or_default(),
         ttl_us: env.ttl.as_ref().map(wire::duration_us),
+        idle_us: env.idle_sleep.as_ref().map(wire::duration_us),
         service: env.service,
         label: env.label,
         cluster: env.cluster,

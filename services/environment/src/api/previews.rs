@@ -20,6 +20,7 @@ impl pb::preview_service_server::PreviewService for Api {
             pull_request: message.pull_request,
             head_sha: message.head_sha,
             images: message.images,
+            idle_us: message.idle_sleep.as_ref().map(crate::wire::duration_us),
             validate_only: message.validate_only,
         };
         let env = self.app.ensure_preview(&call, &wanted).await?;

@@ -66,6 +66,7 @@ impl App {
             approval: None,
         };
         env.expire_us = env.life_us().map(|life| now_us.saturating_add(life));
+        self.guess(tx, &mut env).await?;
         Ok(env)
     }
 }

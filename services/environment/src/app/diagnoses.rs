@@ -163,7 +163,7 @@ pub(super) async fn listed(cluster: &dyn Cluster, namespace: &str, kinds: &[(&st
 }
 
 /// The last lines of the container a problem is about; none if they cannot be read, which is no reason to say nothing else.
-async fn last_lines(cluster: &dyn Cluster, namespace: &str, problem: &Problem) -> Vec<String> {
+pub(crate) async fn last_lines(cluster: &dyn Cluster, namespace: &str, problem: &Problem) -> Vec<String> {
     let ended = matches!(problem.reason, CRASH_LOOP | OOM_KILLED | JOB_FAILED);
     // A container that waits between two tries has its words in the run before; one that just ended has them in this one.
     for previous in if ended && problem.restarts > 0 { vec![true, false] } else { vec![false] } {

@@ -26,6 +26,7 @@ use crate::{
         approval,
         cluster::Placement,
         environment::{Environment, Kind, Source, Spec},
+        lifecycle,
         names::{self, Subject},
         preview::{Head, Reading},
         state::State,
@@ -65,6 +66,8 @@ pub struct NewEnvironment {
     pub images: BTreeMap<String, String>,
     /// Time to live, in microseconds.
     pub ttl_us: Option<i64>,
+    /// Idle time after which it sleeps, in microseconds; 0 means never.
+    pub idle_us: Option<i64>,
     /// Only checks.
     pub validate_only: bool,
 }
@@ -149,19 +152,21 @@ impl App {
             return Err(Error::new(&CONFLICT, "the environment changed while the branch was read"));
         }
         let env = match now {
-            Some(env) => self.revise(&mut mutation, env, new, &head).await?,
+            Some(env) => self.revise(call, &mut mutation, env, new, &head).await?,
             None => {
-                let spec = Spec { ttl_us: new.ttl_us, ..first_spec(source, &head, new.images.clone()) };
+                let (ttl_us, idle_us) = (new.ttl_us, new.idle_us);
+                let spec = Spec { ttl_us, idle_us, ..first_spec(source, &head, new.images.clone()) };
                 let label = if let Subject::LongLived { label, .. } = &subject { label.as_str() } else { "" };
                 let user = if kind == Kind::Personal { call.caller.principal.as_str() } else { "" };
                 let beginning = Beginning { subject: &subject, kind, tier, service, place, label, user, spec };
-                let env = self.conceive(mutation.tx(), beginning).await?;
+                let mut env = self.conceive(mutation.tx(), beginning).await?;
+                self.admit(mutation.tx(), call, None, &mut env).await?;
                 self.begin_life(mutation.tx(), &env).await?;
                 env
             }
         };
         if !new.validate_only {
-            let fields = ["source", "images", "ttl"];
+            let fields = ["source", "images", "ttl", "idle_sleep"];
             mutation.commit(&env, Change { resource: &env.name(), uid: &env.uid, fields: &fields }).await?;
         }
         Ok(env)
@@ -169,6 +174,7 @@ impl App {
 
     async fn revise(
         &self,
+        call: &Call,
         mutation: &mut Mutation,
         mut env: Environment,
         new: &NewEnvironment,
@@ -184,8 +190,9 @@ impl App {
         if !new.images.is_empty() {
             spec.images.clone_from(&new.images);
         }
-        spec.ttl_us = new.ttl_us.or(spec.ttl_us);
+        (spec.ttl_us, spec.idle_us) = (new.ttl_us.or(spec.ttl_us), new.idle_us.or(spec.idle_us));
         if env.want(spec, self.now_us()) {
+            self.admit(mutation.tx(), call, Some(&before), &mut env).await?;
             self.save(mutation.tx(), &before, &mut env).await?;
         }
         Ok(env)
@@ -351,6 +358,9 @@ fn check_new(new: &NewEnvironment, tier: Tier, misplaced: Option<&Error>) -> Res
     let branch = new.branch.is_empty() || slipway_kit::git::RefName::branch(&new.branch).is_ok();
     v.check(branch, "environment.source.branch", "must be a valid branch name, without refs/heads/");
     check_images(&mut v, "environment.images", &new.images);
+    if let Some(Err(rule)) = new.idle_us.map(|idle_us| lifecycle::check_idle(tier, idle_us)) {
+        v.add("environment.idle_sleep", rule);
+    }
     let ttl = new.ttl_us.map_or(Ok(()), |ttl| tier::check_ttl(tier, ttl));
     if let Some(error) = misplaced.filter(|error| error.is(&CLUSTER_UNKNOWN)) {
         if v.is_empty() && ttl.is_ok() {

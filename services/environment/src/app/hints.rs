@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{
-        config,
+        budget, config,
         environment::Source,
         names,
         preview::{self, Reading, Wish},
@@ -110,7 +110,9 @@ impl App {
             return Ok(());
         }
         let beginning = pull_beginning(&subject, service, first_spec(source, &head, Default::default()), &place);
-        let env = self.conceive(&mut tx, beginning).await?;
+        let mut env = self.conceive(&mut tx, beginning).await?;
+        // Nobody waits for an answer: it stands in the line of its team, and is let in by its worker.
+        budget::queue(&mut env, self.now_us());
         self.begin_life(&mut tx, &env).await?;
         tx.commit().await
     }

@@ -14,7 +14,7 @@ use super::{App, WORK_ENVIRONMENT, check_etag};
 use crate::{
     error::{APPROVAL_MISSING, CLUSTER_NOT_OBSERVED, ENVIRONMENT_DELETING, NEVER_SLEEPS, NOTHING_TO_RETRY},
     model::{
-        approval,
+        approval, budget,
         environment::{Environment, Pin, Power, Target},
         state::State,
         tier::Tier,
@@ -45,6 +45,7 @@ impl App {
             }
             observed(env)?;
             env.power = Power::Asleep;
+            budget::settle(env);
             Ok(())
         })
         .await
@@ -53,7 +54,7 @@ impl App {
     /// Wakes an environment; one that is awake counts as just used.
     ///
     /// # Errors
-    /// CLUSTER_NOT_OBSERVED with the target git; APPROVAL_MISSING for a fork that waits.
+    /// CLUSTER_NOT_OBSERVED with the target git; APPROVAL_MISSING for a fork that waits; TEAM_BUDGET if there is no room for it awake.
     pub async fn wake(&self, call: &Call, name: &str) -> Result<Environment> {
         self.change(call, name, "", &["power", "use_time"], |env, now_us| {
             if approval::is_missing(env) {
@@ -145,6 +146,7 @@ impl App {
         let before = env.clone();
         change(&mut env, self.now_us())?;
         if env != before {
+            self.admit(mutation.tx(), call, Some(&before), &mut env).await?;
             self.save_status(mutation.tx(), &before, &mut env).await?;
             worker::enqueue(mutation.tx(), WORK_ENVIRONMENT, &env.uid, 0).await?;
         }

@@ -21,6 +21,7 @@ use crate::{
         cluster::Placement,
         config,
         environment::{Environment, Kind, RetireReason, Source, Spec},
+        lifecycle,
         names::{self, Subject},
         preview::{self, Head, Reading, Wish},
         tier::Tier,
@@ -60,6 +61,8 @@ pub struct WantedPreview {
     pub head_sha: String,
     /// Images by name.
     pub images: BTreeMap<String, String>,
+    /// Idle time after which it sleeps, in microseconds; as it was if it is not said.
+    pub idle_us: Option<i64>,
     /// Only checks.
     pub validate_only: bool,
 }
@@ -70,6 +73,9 @@ impl App {
         let service = self.service(call, "service", &wanted.service, Tier::Development.word()).await?;
         let mut v = Violations::new();
         check_images(&mut v, "images", &wanted.images);
+        if let Some(Err(rule)) = wanted.idle_us.map(|idle_us| lifecycle::check_idle(Tier::Development, idle_us)) {
+            v.add("idle_sleep", rule);
+        }
         v.finish()?;
         if let Some(answer) = self.replayed(call).await? {
             return Ok(answer);
@@ -105,15 +111,17 @@ impl App {
             return Err(Error::new(&CONFLICT, "the preview changed while the pull request was read"));
         }
         let env = match now {
-            Some(env) => self.renew(&mut mutation, env, &head, &wanted.images).await?,
+            Some(env) => self.renew(call, &mut mutation, env, &head, wanted).await?,
             None => {
                 let tombstone = self.store.tombstone(mutation.tx(), &key).await?;
                 if tombstone.is_some_and(|last| !preview::may_live_again(&last, &head, Wish::Asked)) {
                     return Err(Error::new(&PREVIEW_ENDED, "the preview of this pull request was deleted"));
                 }
                 let spec = first_spec(source, &head, wanted.images.clone());
+                let spec = Spec { idle_us: wanted.idle_us, ..spec };
                 let beginning = pull_beginning(&subject, service, spec, place);
-                let env = self.conceive(mutation.tx(), beginning).await?;
+                let mut env = self.conceive(mutation.tx(), beginning).await?;
+                self.admit(mutation.tx(), call, None, &mut env).await?;
                 self.begin_life(mutation.tx(), &env).await?;
                 env
             }
@@ -121,17 +129,18 @@ impl App {
         if wanted.validate_only {
             return Ok(env);
         }
-        let fields = ["source", "images"];
+        let fields = ["source", "images", "idle_sleep"];
         mutation.commit(&env, Change { resource: &env.name(), uid: &env.uid, fields: &fields }).await?;
         Ok(env)
     }
 
     async fn renew(
         &self,
+        call: &Call,
         mutation: &mut Mutation,
         mut env: Environment,
         head: &Head,
-        images: &BTreeMap<String, String>,
+        asked: &WantedPreview,
     ) -> Result<Environment> {
         if env.retire.is_some() {
             return Err(
@@ -140,10 +149,12 @@ impl App {
         }
         let before = env.clone();
         let mut spec = crate::model::step::wanted(&env, head);
-        if !images.is_empty() {
-            spec.images.clone_from(images);
+        if !asked.images.is_empty() {
+            spec.images.clone_from(&asked.images);
         }
+        spec.idle_us = asked.idle_us.or(spec.idle_us);
         if env.want(spec, self.now_us()) {
+            self.admit(mutation.tx(), call, Some(&before), &mut env).await?;
             self.save(mutation.tx(), &before, &mut env).await?;
         }
         Ok(env)
@@ -269,7 +280,7 @@ pub(super) fn first_spec(source: &Source, head: &Head, images: BTreeMap<String, 
         fork: head.fork,
         ..source.clone()
     };
-    Spec { source, images, ttl_us: None, config: head.config.clone() }
+    Spec { source, images, ttl_us: None, idle_us: None, config: head.config.clone() }
 }
 
 /// What a preview's life is made of.

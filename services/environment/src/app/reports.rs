@@ -14,6 +14,7 @@ use slipway_kit::{
 use super::App;
 use crate::model::{
     environment::Environment,
+    expiry,
     report::{self, Outcome},
 };
 
@@ -40,8 +41,10 @@ impl App {
         before: Option<&Environment>,
         env: &Environment,
     ) -> Result<()> {
-        let told =
-            |env: &Environment| (env.state(), env.spec.source.head_sha.clone(), env.expire_us, env.retire.is_some());
+        let told = |env: &Environment| {
+            let (sha, warned) = (env.spec.source.head_sha.clone(), env.status.warned);
+            (env.state(), sha, expiry::ends_at_us(env), env.retire.is_some(), warned)
+        };
         if !env.is_preview() || before.is_some_and(|before| told(before) == told(env)) {
             return Ok(());
         }
@@ -68,7 +71,7 @@ impl App {
 
     fn reported(&self, env: &Environment) -> Report {
         let url = self.platform.url(env);
-        let expires = env.expire_us.and_then(|us| jiff::Timestamp::from_second(us / 1_000_000).ok());
+        let expires = expiry::ends_at_us(env).and_then(|us| jiff::Timestamp::from_second(us / 1_000_000).ok());
         let expires = expires.map(|at| at.to_string());
         let outcome = report::outcome(env.state());
         Report {

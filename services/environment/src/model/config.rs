@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{access::Access, tier::Tier};
+use super::{access::Access, lifecycle::Lifecycle, tier::Tier};
 
 /// Where the file stands in a repository.
 pub const PATH: &str = ".slipway/environments.yaml";
@@ -45,6 +45,9 @@ pub struct Config {
     /// How it is tried whether the address answers.
     #[serde(default)]
     pub probe: Probe,
+    /// How long environments live and lie idle.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 /// How it is tried whether an address answers (ENV-102).
@@ -181,6 +184,7 @@ impl Default for Config {
             preview: Preview::default(),
             access: Access::default(),
             probe: Probe::default(),
+            lifecycle: Lifecycle::default(),
         }
     }
 }
@@ -264,6 +268,7 @@ fn faults(config: &Config) -> Vec<String> {
     for fault in [config.access.fault(), config.probe.fault()].into_iter().flatten() {
         check(false, fault);
     }
+    faults.extend(config.lifecycle.faults());
     faults
 }
 

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     approval::{self, Approval},
+    budget::Claim,
     condition::{Aspect, At, Conditions, Verdict},
     config::Config,
+    expiry::Warned,
     progress::Progress,
     rollout,
     state::{self, State},
@@ -150,6 +152,9 @@ pub struct Spec {
     pub images: BTreeMap<String, String>,
     /// Time to live asked for, in microseconds.
     pub ttl_us: Option<i64>,
+    /// Idle time asked for after which it sleeps, in microseconds; 0 means never.
+    #[serde(default)]
+    pub idle_us: Option<i64>,
     /// Configuration of the service at this commit, or why it cannot be used.
     pub config: Result<Config, String>,
 }
@@ -203,6 +208,12 @@ pub struct Status {
     /// How far it has been brought in its cluster.
     #[serde(default)]
     pub progress: Progress,
+    /// Its part of the budget of its team.
+    #[serde(default)]
+    pub claim: Claim,
+    /// Which warning of its end was given.
+    #[serde(default)]
+    pub warned: Option<Warned>,
 }
 
 /// What a teardown took out of the GitOps repository.
@@ -379,17 +390,20 @@ impl Environment {
         At { generation: self.generation, now_us }
     }
 
-    /// Takes a changed spec: new generation, new life span after a push; equal spec changes nothing (ENV-3). A changed time to
-    /// live alone brings nothing out and is no new generation.
+    /// Takes a changed spec: new generation, new life span after a push; equal spec changes nothing (ENV-3). Changed times alone bring
+    /// nothing out and are no new generation.
     pub fn want(&mut self, spec: Spec, now_us: i64) -> bool {
         if self.spec == spec {
             return false;
         }
         let pushed = self.spec.source.head_sha != spec.source.head_sha;
-        let only_ttl = Spec { ttl_us: self.spec.ttl_us, ..spec.clone() } == self.spec;
+        let only_times = Spec { ttl_us: self.spec.ttl_us, idle_us: self.spec.idle_us, ..spec.clone() } == self.spec;
+        let is_ttl = self.spec.ttl_us != spec.ttl_us;
         self.spec = spec;
-        if only_ttl {
-            self.expire_us = self.life_us().map(|l| now_us.saturating_add(l));
+        if only_times {
+            if is_ttl {
+                self.expire_us = self.life_us().map(|l| now_us.saturating_add(l));
+            }
             return true;
         }
         self.generation += 1;
@@ -430,7 +444,11 @@ impl Environment {
 
     /// How long nobody may use it before it goes to sleep; none if only a person puts it to sleep (ENV-112).
     pub fn idle_us(&self) -> Option<i64> {
-        rollout::idle_default_us(self.kind, self.tier)
+        let configured = || self.spec.config.as_ref().ok()?.lifecycle.idle_us(self.tier, self.is_preview());
+        match self.spec.idle_us.or_else(configured).filter(|_| self.tier != Tier::Production) {
+            Some(idle_us) => (idle_us > 0).then_some(idle_us),
+            None => rollout::idle_default_us(self.kind, self.tier),
+        }
     }
 
     /// Version for guarded changes.

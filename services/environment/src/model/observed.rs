@@ -9,6 +9,7 @@ use super::{
     config::Probe,
     environment::{Held, ObjectRef},
     health::Health,
+    hook,
     manifest::{self, Doc},
     quantity,
 };
@@ -68,6 +69,8 @@ pub struct Live {
     pub pods: usize,
     /// Replicas of the workloads by `Kind/name`.
     pub replicas: BTreeMap<String, i64>,
+    /// Hooks that may run, by `Kind/name`.
+    pub hooks: BTreeMap<String, hook::Seen>,
 }
 
 /// Whether requests find their way.
@@ -115,6 +118,8 @@ pub struct Remains {
     pub left: Vec<Left>,
     /// What the namespace says about its deletion.
     pub told: Vec<String>,
+    /// Hooks that may run, by `Kind/name`.
+    pub hooks: BTreeMap<String, hook::Seen>,
 }
 
 /// An object that is still there.
@@ -283,7 +288,7 @@ pub fn remains(namespace: Option<&Doc>, env_uid: &str, objects: &[Doc]) -> Remai
         .filter(|c| c["status"] == "True")
         .map(|c| format!("{}: {}", c["type"].as_str().unwrap_or("?"), c["message"].as_str().unwrap_or_default()))
         .collect();
-    Remains { space: space(namespace, env_uid), left, told }
+    Remains { space: space(namespace, env_uid), left, told, hooks: BTreeMap::new() }
 }
 
 #[cfg(test)]

@@ -80,6 +80,9 @@ pub fn intended(env: &mut Environment, wanted: &[ObjectRef], now_us: i64) {
             // The secrets service owns what it delivered.
             || (object.kind == "Secret" && env.status.progress.secrets.has(&object.name))
             || (object.kind == "PersistentVolumeClaim" && keeps_volumes)
+            // Hooks go by their own policies, and what its chart keeps does not go.
+            || env.status.progress.hooks.has_made(object)
+            || env.status.progress.kept.iter().any(|kept| same(kept, object))
             || wanted.iter().any(|w| same(w, object))
     };
     let inventory = env.status.inventory.iter().map(|held| &held.object);

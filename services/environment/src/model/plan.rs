@@ -8,15 +8,14 @@ use serde_json::{Value, json};
 
 use super::{
     environment::{Environment, ObjectRef, Power},
-    guardrails, layout,
+    guardrails, hook, layout,
     manifest::{self, Doc},
     sleep,
+    tier::Tier,
 };
 
 /// Annotation with the fencing number of who wrote an object last (ENV-50).
 pub const EPOCH: &str = "slipway.dev/epoch";
-/// Hooks that are no part of what runs: they belong to a teardown or to a rollback.
-const NEVER: [&str; 5] = ["pre-delete", "post-delete", "pre-rollback", "post-rollback", "test"];
 
 /// What a generation applies.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +24,8 @@ pub struct Plan {
     pub docs: Vec<Doc>,
     /// Everything that belongs to the generation, applied now or not.
     pub objects: Vec<ObjectRef>,
+    /// What of it stays when it is wanted no more.
+    pub kept: Vec<ObjectRef>,
 }
 
 /// The plan of a generation from its rendered files.
@@ -36,7 +37,7 @@ pub fn of(env: &Environment, files: &[(String, String)]) -> Result<Plan, String>
     for (_, text) in files {
         docs.extend(manifest::parse(text)?);
     }
-    docs.retain(|doc| !guardrails::is_rail(doc) && !is_never(doc));
+    docs.retain(|doc| !guardrails::is_rail(doc) && !hook::is_hook(doc));
     for doc in &mut docs {
         number(doc, env.generation);
     }
@@ -48,16 +49,13 @@ pub fn of(env: &Environment, files: &[(String, String)]) -> Result<Plan, String>
     };
     docs.sort_by_key(|doc| layout::rank(&manifest::kind(doc).to_lowercase()));
     let objects = docs.iter().map(manifest::object).collect();
+    let stays = |doc: &&Doc| hook::is_kept(doc) && env.tier != Tier::Development;
+    let kept = docs.iter().filter(stays).map(manifest::object).collect();
     // A job runs once in a generation: neither sleep, wake nor a repair starts it again.
     if progress.applied == env.generation {
         docs.retain(|doc| manifest::kind(doc) != "Job");
     }
-    Ok(Plan { docs, objects })
-}
-
-fn is_never(doc: &Doc) -> bool {
-    let hooks = manifest::text(doc, "/metadata/annotations/helm.sh~1hook");
-    !hooks.is_empty() && hooks.split(',').all(|hook| NEVER.contains(&hook.trim()))
+    Ok(Plan { docs, objects, kept })
 }
 
 /// Names a job by its generation: the template of one that exists cannot change (ENV-75).

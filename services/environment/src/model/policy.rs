@@ -16,6 +16,7 @@ use self::catalog::{
 };
 use super::{
     guardrails::{LABEL_PREFIX, OURS},
+    hook,
     manifest::{self, Doc},
     tier::Tier,
 };
@@ -225,8 +226,10 @@ fn keys(doc: &Doc, path: &str, faults: &mut Faults<'_>) {
                 &at,
                 format!("{LABEL_PREFIX} belongs to the platform"),
             );
-            let hook = field == "annotations" && key == "helm.sh/hook";
-            faults.check(&HOOKS, !hook, &at, "HOOK_NOT_SUPPORTED: hooks do not run");
+            if path == "/metadata" && field == "annotations" && key == "helm.sh/hook" {
+                let fault = hook::fault(doc);
+                faults.check(&HOOKS, fault.is_none(), &at, fault.unwrap_or_default());
+            }
             let snippet = field == "annotations" && key.ends_with("-snippet");
             faults.check(
                 &GATEWAY_SNIPPETS,

@@ -60,6 +60,15 @@ pub fn check(docs: &[Doc], tier: Tier, others: &Amounts) -> Fit {
     Fit::NoRoomToUpdate(text)
 }
 
+/// What the pods of the documents request at rest: processors in thousandths of a core, and memory in bytes (ENV-64).
+pub fn steady(docs: &[Doc]) -> (i64, i64) {
+    let keys = ["requests.cpu", "requests.memory"].map(|key| (key.to_owned(), 0));
+    let needs = needs(docs, &Amounts::from(keys));
+    let sum = total(&needs, |need| need.pods);
+    let of = |key: &str| i64::try_from(sum.get(key).copied().unwrap_or(0)).unwrap_or(i64::MAX);
+    (of("requests.cpu"), of("requests.memory") / 1_000)
+}
+
 /// What the quota among the documents allows.
 fn hard(docs: &[Doc]) -> Amounts {
     let quotas = docs.iter().filter(|doc| manifest::kind(doc) == "ResourceQuota");
@@ -283,6 +292,11 @@ mod tests {
         assert!(
             matches!(check(&example("2300m"), Tier::Development, &others), Fit::TooSmall(text) if text.contains("has 1700m"))
         );
+    }
+
+    #[test]
+    fn what_is_requested_at_rest_is_what_budgets_count() {
+        assert_eq!(steady(&example("2500m")), (1_750, 5 * (64 << 20)));
     }
 
     #[test]

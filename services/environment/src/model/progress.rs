@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     delivery::Delivered,
     environment::{ObjectRef, Power},
+    hook::Hooks,
 };
 
 /// What was done in the cluster.
@@ -36,6 +37,10 @@ pub struct Progress {
     pub replicas: BTreeMap<String, i64>,
     /// Since when the cluster gives no answer; 0 if it does.
     pub silent_us: i64,
+    /// Hooks, and how far they are.
+    pub hooks: Hooks,
+    /// Objects that stay when nobody wants them any more (`helm.sh/resource-policy: keep`).
+    pub kept: Vec<ObjectRef>,
     /// How far the teardown is.
     pub teardown: Teardown,
 }
@@ -44,11 +49,15 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TeardownStep {
-    /// Routes go first: no request reaches what is ending.
+    /// Hooks that run before anything is taken away.
     #[default]
+    PreHooks,
+    /// Routes go first: no request reaches what is ending.
     Routes,
     /// Workloads are deleted.
     Workloads,
+    /// Hooks that run after them.
+    PostHooks,
     /// Bound Secrets are withdrawn by the secrets service.
     Secrets,
     /// The namespace is deleted, and waited for.

@@ -70,6 +70,9 @@ pub fn comment(env: &Environment, url: &str, expires: Option<&str>) -> String {
     if let Some(expires) = expires.filter(|_| !is_gone) {
         text.push_str(&format!("| Expires | {expires} |\n"));
     }
+    if let Some(warned) = env.status.warned.filter(|_| !is_gone) {
+        text.push_str(&format!("\n**EXPIRING**: {}\n", warned.warning.sentence()));
+    }
     if let Some((reason, message)) = why(env).filter(|_| !is_gone) {
         text.push_str(&format!("\n**{}**\n", plain(&reason)));
         if !message.is_empty() {

@@ -6,6 +6,7 @@ use super::{
     condition::{Aspect, Verdict},
     environment::{Environment, Kind, Power, Target},
     health::{self, Health, Problem},
+    hook::{self, HOOK_FAILED, Phase},
     observed::{Live, Reach, Routing, Seen, Space},
     step::{Action, Facts, RETRY_US, rest},
     tier::Tier,
@@ -58,12 +59,18 @@ pub fn keep_guard(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
 /// Whether a stalled generation is still worth a look: what runs may become healthy, and must be able to sleep.
 pub fn is_watched(env: &Environment) -> bool {
     let stalled = env.status.conditions.get(Aspect::Stalled);
-    env.target == Target::Apply && stalled.is_some_and(|c| c.reason == DEADLINE)
+    let is_applied = env.status.progress.applied == env.generation;
+    let is_worth = |reason: &str| reason == DEADLINE || (reason == HOOK_FAILED && is_applied);
+    env.target == Target::Apply && stalled.is_some_and(|c| is_worth(&c.reason))
 }
 
 /// When an environment that nobody uses goes to sleep; `None` if it never does (ENV-112).
 pub fn idle_at_us(env: &Environment) -> Option<i64> {
     if env.target != Target::Apply || env.power == Power::Asleep || env.status.progress.applied == 0 {
+        return None;
+    }
+    // What waits for room to wake is about to be used.
+    if env.status.claim.waits_us > 0 && env.status.progress.power == Power::Asleep {
         return None;
     }
     let idle_us = env.idle_us()?;
@@ -143,7 +150,8 @@ fn provide(env: &mut Environment, facts: &Facts<'_>, live: &Live) -> Option<Acti
         return Some(Action::Deliver);
     }
     if !is_applied(env) {
-        return Some(Action::Apply);
+        let hook = if env.power == Power::Awake { hook::step(env, facts, Phase::Pre, &live.hooks) } else { None };
+        return Some(hook.unwrap_or(Action::Apply));
     }
     if live.missing.is_empty() {
         return None;
@@ -177,6 +185,11 @@ pub fn lost(env: &mut Environment, text: &str, now_us: i64) {
     (progress.guarded, progress.delivered, progress.healthy) = (0, 0, 0);
     progress.stale.clear();
     let conditions = &mut env.status.conditions;
+    if !progress.hooks.steps.is_empty() {
+        // What was installed is gone: it is rendered and installed anew.
+        conditions.clear(Aspect::Rendered);
+    }
+    progress.hooks.forget();
     conditions.set(Aspect::NamespaceReady, Verdict::False, "NAMESPACE_LOST", text, at);
     for aspect in
         [Aspect::GuardrailsReady, Aspect::Applied, Aspect::Healthy, Aspect::Routed, Aspect::Reachable, Aspect::InSync]
@@ -237,6 +250,14 @@ fn awake(env: &mut Environment, facts: &Facts<'_>, live: &Live) -> Action {
 
 fn ready(env: &mut Environment, facts: &Facts<'_>, live: &Live) -> Action {
     let (now_us, at, generation) = (facts.now_us, env.at(facts.now_us), env.generation);
+    if let Some(action) = hook::step(env, facts, Phase::Post, &live.hooks) {
+        if env.status.progress.healthy != generation && !env.status.conditions.holds(Aspect::Stalled, generation) {
+            let text = "The workloads are healthy; hooks that follow are run.";
+            env.status.conditions.set(Aspect::Healthy, Verdict::False, ROLLING_OUT, text, at);
+        }
+        return action;
+    }
+    env.status.progress.hooks.is_installed = true;
     let conditions = &mut env.status.conditions;
     let was_ready = env.status.progress.healthy == generation && conditions.get(Aspect::Routed).is_some();
     conditions.set(Aspect::Healthy, Verdict::True, "HEALTHY", "", at);

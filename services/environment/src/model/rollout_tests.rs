@@ -1,5 +1,6 @@
 //! The decisions of the target apply against a cluster of a few fields, and as a simulation with kills after every effect.
 use super::*;
+use crate::model::budget;
 use crate::model::{
     config::Config,
     delivery::Delivered,
@@ -65,7 +66,7 @@ impl World {
         if env.retire.is_some() {
             let left = Left { object: object("ConfigMap", "c"), finalizers: vec!["acme.io/hold".to_owned()] };
             let left = if self.is_stuck { vec![left] } else { Vec::new() };
-            return Seen::Remains(Remains { space, left, told: Vec::new() });
+            return Seen::Remains(Remains { space, left, told: Vec::new(), hooks: Default::default() });
         }
         let pods = usize::from(self.applied.is_some_and(|(_, power)| power == Power::Awake));
         let problem = || vec![problem("CRASH_LOOP")];
@@ -79,6 +80,7 @@ impl World {
             reach: self.reach.clone(),
             pods,
             replicas: Default::default(),
+            hooks: Default::default(),
         }))
     }
 
@@ -86,6 +88,7 @@ impl World {
     fn perform(&mut self, env: &mut Environment, action: Action, now_us: i64, is_killed: bool) {
         let mut told = env.clone();
         match action {
+            Action::Claim => budget::grant(&mut told),
             Action::Bind => bound(&mut told, Vec::new(), now_us),
             Action::Render => rendered(&mut told, "d", 9, now_us),
             Action::Namespace => {
@@ -178,7 +181,7 @@ fn preview() -> Environment {
 fn settle(env: &mut Environment, world: &mut World, reading: &Reading, now_us: i64) -> Vec<Action> {
     let (mut taken, mut seen) = (Vec::new(), None);
     for _ in 0..40 {
-        let facts = Facts { now_us, reading, is_held: false, poll_us: MINUTE_US, seen: seen.as_ref() };
+        let facts = Facts { now_us, sure_us: now_us, reading, is_held: false, poll_us: MINUTE_US, seen: seen.as_ref() };
         let action = decide(env, &facts);
         match action {
             Action::Look => seen = Some(world.look(env)),
@@ -253,7 +256,14 @@ fn a_foreign_namespace_is_never_touched() {
     bound(&mut env, Vec::new(), NOW);
     rendered(&mut env, "d", 1, NOW);
     let reading = head("a");
-    let facts = Facts { now_us: NOW, reading: &reading, is_held: false, poll_us: MINUTE_US, seen: Some(&foreign) };
+    let facts = Facts {
+        now_us: NOW,
+        sure_us: NOW,
+        reading: &reading,
+        is_held: false,
+        poll_us: MINUTE_US,
+        seen: Some(&foreign),
+    };
     assert_eq!(decide(&mut env, &facts), Action::Again);
     assert!(matches!(decide(&mut env, &facts), Action::Wait(_)));
     assert_eq!(env.state(), State::Failed);
@@ -409,7 +419,14 @@ fn a_brake_puts_to_sleep_what_it_does_not_delete() {
     let closed = Reading::Ended { reason: RetireReason::Closed, at_us: 1 };
     let mut seen = None;
     for _ in 0..20 {
-        let facts = Facts { now_us: NOW + 1, reading: &closed, is_held: true, poll_us: MINUTE_US, seen: seen.as_ref() };
+        let facts = Facts {
+            now_us: NOW + 1,
+            sure_us: NOW + 1,
+            reading: &closed,
+            is_held: true,
+            poll_us: MINUTE_US,
+            seen: seen.as_ref(),
+        };
         match decide(&mut env, &facts) {
             Action::Look => seen = Some(world.look(&env)),
             Action::Wait(_) => break,
@@ -453,9 +470,15 @@ fn volumes_of_staging_outlive_it() {
     env.end(RetireReason::Requested, "user:default/ann", NOW, NOW);
     env.status.progress.teardown.step = TeardownStep::Namespace;
     let volume = Left { object: object("PersistentVolumeClaim", "data"), finalizers: Vec::new() };
-    let remains = Remains { space: Space::Ours { uid: world.uid() }, left: vec![volume], told: Vec::new() };
+    let remains = Remains {
+        space: Space::Ours { uid: world.uid() },
+        left: vec![volume],
+        told: Vec::new(),
+        hooks: Default::default(),
+    };
     let (fixed, seen) = (Reading::Fixed, Seen::Remains(remains));
-    let facts = Facts { now_us: NOW, reading: &fixed, is_held: false, poll_us: MINUTE_US, seen: Some(&seen) };
+    let facts =
+        Facts { now_us: NOW, sure_us: NOW, reading: &fixed, is_held: false, poll_us: MINUTE_US, seen: Some(&seen) };
     assert_eq!(decide(&mut env, &facts), Action::Finish);
     assert_eq!(env.status.progress.teardown.retained.len(), 1);
 }

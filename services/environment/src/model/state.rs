@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    condition::{Aspect, Conditions, Verdict},
+    budget::TEAM_BUDGET,
+    condition::{Aspect, Condition, Conditions, Verdict},
     environment::Target,
     rollout::ROLLING_OUT,
 };
@@ -111,6 +112,10 @@ pub fn compute(conditions: &Conditions, generation: i64, deletion: Deletion, tar
     }
     if conditions.holds(Aspect::Stalled, generation) {
         return State::Failed;
+    }
+    let is_over_budget = |c: &Condition| c.reason == TEAM_BUDGET && c.generation == generation;
+    if conditions.get(Aspect::Accepted).is_some_and(is_over_budget) {
+        return State::Pending;
     }
     if target == Target::Apply {
         return in_cluster(conditions, generation);

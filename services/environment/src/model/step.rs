@@ -3,9 +3,11 @@
 //! Owns the order of steps and every wait. Refuses effects: it changes the noun and names ONE action; what came of the action is
 //! told back by the functions below.
 use super::{
-    approval,
+    approval, budget,
     condition::{Aspect, Verdict},
     environment::{Environment, Power, Publication, Removal, RetireReason, Source, Spec, Target},
+    expiry::{self, ends_at_us},
+    hook::Phase,
     observed::Seen,
     preview::{self, Head, Reading},
     rollout, teardown,
@@ -30,6 +32,8 @@ pub const READING_AGE_MAX_US: i64 = 5_000_000;
 pub struct Facts<'a> {
     /// The instant in microseconds.
     pub now_us: i64,
+    /// The instant that it certainly is by now, whatever the clock was set to; nothing ends before its time.
+    pub sure_us: i64,
     /// The source as just read.
     pub reading: &'a Reading,
     /// Whether deletions that the SCM causes are held (ENV-42).
@@ -45,6 +49,8 @@ pub struct Facts<'a> {
 pub enum Action {
     /// Decide again: something changed.
     Again,
+    /// Ask for its part of the team's budget.
+    Claim,
     /// Ask which Secrets are bound.
     Bind,
     /// Render and check the chart.
@@ -59,6 +65,8 @@ pub enum Action {
     Guard,
     /// Have the bound Secrets delivered.
     Deliver,
+    /// Do what is next about the hooks of a phase.
+    Hook(Phase),
     /// Apply what was rendered, powered as wanted.
     Apply,
     /// Put to sleep what an earlier generation runs: nobody approved the present one.
@@ -97,10 +105,12 @@ pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
             Target::Git => Action::Finish,
         };
     }
-    if is_expired(env, facts.now_us) {
+    if ends_at_us(env).is_some_and(|at| at <= facts.now_us.min(facts.sure_us)) {
         env.end(RetireReason::Expired, "", facts.now_us, facts.now_us);
         return Action::Again;
     }
+    expiry::warn(env, facts.now_us);
+    budget::settle(env);
     if rollout::idle_at_us(env).is_some_and(|at| at <= facts.now_us) {
         rollout::set_power(env, Power::Asleep, "IDLE", facts.now_us);
         return Action::Again;
@@ -118,18 +128,6 @@ pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
         Target::Apply => rollout::step(env, facts),
         Target::Git => publish(env, facts),
     }
-}
-
-/// Whether its time is over; a pinned one has time (ENV-111).
-fn is_expired(env: &Environment, now_us: i64) -> bool {
-    ends_at_us(env).is_some_and(|at| at <= now_us)
-}
-
-/// When its time is over: not before its pin ends; never for tiers that nothing ends.
-fn ends_at_us(env: &Environment) -> Option<i64> {
-    let at = env.expire_us.filter(|_| env.tier.ttl_cap_us().is_some())?;
-    let at = env.pin.as_ref().map_or(at, |pin| at.max(pin.until_us));
-    Some(approval::limit_us(env).map_or(at, |limit| at.min(limit)))
 }
 
 fn publish(env: &mut Environment, facts: &Facts<'_>) -> Action {
@@ -226,7 +224,7 @@ pub fn wanted(env: &Environment, head: &Head) -> Spec {
     } else {
         head.config.clone()
     };
-    Spec { source, images, ttl_us: old.ttl_us, config }
+    Spec { source, images, config, ..old.clone() }
 }
 
 /// Whether this generation may be worked on; `None` if so.
@@ -235,6 +233,9 @@ fn admit(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
         return Some(action);
     }
     let (now_us, at) = (facts.now_us, env.at(facts.now_us));
+    if budget::is_bound(env) && !env.status.claim.is_counted {
+        return Some(Action::Claim);
+    }
     let conditions = &mut env.status.conditions;
     if conditions.holds(Aspect::Stalled, env.generation) {
         if env.status.retry_us.is_none_or(|retry| now_us < retry) {
@@ -267,7 +268,12 @@ fn admit(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
     };
     let missing = config.images_missing(&env.spec.images).join(", ");
     if !missing.is_empty() {
+        // What is not ready to run keeps no place in the line.
+        env.status.claim.waits_us = 0;
         return Some(wait_for_images(env, facts, &missing));
+    }
+    if !budget::is_satisfied(env) {
+        return Some(Action::Claim);
     }
     env.status.conditions.set(Aspect::Accepted, Verdict::True, "ACCEPTED", "", at);
     None
@@ -290,12 +296,13 @@ fn wait_for_images(env: &mut Environment, facts: &Facts<'_>, missing: &str) -> A
 
 /// How long nothing has to be done: until it expires, is tried again, or the source is looked at without a hint.
 pub(super) fn rest(env: &Environment, facts: &Facts<'_>) -> Action {
-    let expiry = ends_at_us(env);
+    // What is past by a clock that was set forward is looked at again in a while.
+    let expiry = ends_at_us(env).map(|at| if at <= facts.now_us { facts.now_us + HOLD_WAIT_US } else { at });
     let stalled = env.status.conditions.holds(Aspect::Stalled, env.generation);
     let retry = env.status.retry_us.filter(|_| stalled);
     let poll = (facts.reading != &Reading::Fixed).then_some(facts.now_us + facts.poll_us);
     let look = (env.target == Target::Apply).then_some(facts.now_us + rollout::LOOK_EVERY_US);
-    match [expiry, retry, poll, look, rollout::idle_at_us(env)].into_iter().flatten().min() {
+    match [expiry, expiry::next_at_us(env), retry, poll, look, rollout::idle_at_us(env)].into_iter().flatten().min() {
         Some(at) => Action::Wait((at - facts.now_us).max(0)),
         None => Action::Rest,
     }

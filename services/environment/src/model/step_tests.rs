@@ -25,7 +25,7 @@ fn head(sha: &str) -> Head {
 }
 
 fn facts(reading: &Reading, now_us: i64) -> Facts<'_> {
-    Facts { now_us, reading, is_held: false, poll_us: POLL, seen: None }
+    Facts { now_us, sure_us: now_us, reading, is_held: false, poll_us: POLL, seen: None }
 }
 
 fn publication(env: &Environment) -> Publication {
@@ -50,6 +50,7 @@ fn perform(env: &mut Environment, action: Action, now_us: i64) {
     let brings_out = matches!(action, Action::Bind | Action::Render | Action::Publish);
     assert!(!brings_out || !approval::is_missing(env), "{action:?} of what nobody approved");
     match action {
+        Action::Claim => budget::grant(env),
         Action::Bind => bound(env, vec!["db".to_owned()], now_us),
         Action::Render => rendered(env, "d", 9, now_us),
         Action::Publish => {

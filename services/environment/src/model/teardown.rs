@@ -4,9 +4,11 @@
 //! end a life whose namespace was not seen gone.
 use super::{
     condition::{Aspect, Verdict},
-    environment::{Environment, Held},
+    environment::{Environment, Held, ObjectRef},
+    hook::{self, Phase},
     manifest,
     observed::{Left, Remains, Seen, Space},
+    outcome::same,
     progress::TeardownStep,
     rollout, state,
     step::{Action, BLOCKED_US, Facts},
@@ -28,11 +30,22 @@ pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
             tell(env, &format!("The cluster gives no answer; the teardown goes on when it does. {text}"), now_us);
             Action::Backoff
         }
-        Some(Seen::Remains(remains)) => remaining(env, remains, now_us),
+        Some(Seen::Remains(remains)) => remaining(env, facts, remains),
     }
 }
 
-fn remaining(env: &mut Environment, remains: &Remains, now_us: i64) -> Action {
+/// Hooks of a teardown run where something was installed; one that fails is told, and holds nothing up.
+fn hooks(env: &mut Environment, facts: &Facts<'_>, remains: &Remains, phase: Phase, at: TeardownStep) -> Action {
+    let was_applied = env.status.progress.applied > 0;
+    if let Some(action) = was_applied.then(|| hook::step(env, facts, phase, &remains.hooks)).flatten() {
+        return action;
+    }
+    done(env, at, facts.now_us);
+    Action::Again
+}
+
+fn remaining(env: &mut Environment, facts: &Facts<'_>, remains: &Remains) -> Action {
+    let now_us = facts.now_us;
     match &remains.space {
         // Another's of the same name: ours is gone.
         Space::Foreign => Action::Finish,
@@ -46,6 +59,8 @@ fn remaining(env: &mut Environment, remains: &Remains, now_us: i64) -> Action {
             Action::Again
         }
         Space::Ours { .. } => match env.status.progress.teardown.step {
+            TeardownStep::PreHooks => hooks(env, facts, remains, Phase::PreDelete, TeardownStep::PreHooks),
+            TeardownStep::PostHooks => hooks(env, facts, remains, Phase::PostDelete, TeardownStep::PostHooks),
             TeardownStep::Routes => Action::Unroute,
             TeardownStep::Workloads => Action::Stop,
             TeardownStep::Secrets => Action::Withdraw,
@@ -58,17 +73,22 @@ fn remaining(env: &mut Environment, remains: &Remains, now_us: i64) -> Action {
     }
 }
 
-/// The namespace goes, unless the tier keeps volumes in it (ENV-10).
+/// Whether its chart says that it stays (ENV-75).
+fn is_kept(env: &Environment, object: &ObjectRef) -> bool {
+    env.status.progress.kept.iter().any(|kept| same(kept, object))
+}
+
+/// The namespace goes, unless the tier keeps volumes in it (ENV-10), or what its chart keeps.
 fn leave(env: &mut Environment, remains: &Remains) -> Action {
     if env.tier == Tier::Development {
         return Action::Leave;
     }
-    let volumes: Vec<_> =
-        remains.left.iter().map(|left| &left.object).filter(|o| o.kind == "PersistentVolumeClaim").collect();
-    if volumes.is_empty() {
+    let stays = |o: &&ObjectRef| o.kind == "PersistentVolumeClaim" || is_kept(env, o);
+    let kept: Vec<ObjectRef> = remains.left.iter().map(|left| &left.object).filter(stays).cloned().collect();
+    if kept.is_empty() {
         return Action::Leave;
     }
-    env.status.progress.teardown.retained = volumes.into_iter().cloned().collect();
+    env.status.progress.teardown.retained = kept;
     Action::Finish
 }
 
@@ -132,8 +152,10 @@ pub fn done(env: &mut Environment, step: TeardownStep, now_us: i64) {
     let teardown = &mut env.status.progress.teardown;
     teardown.moved_us = now_us;
     teardown.step = match step {
+        TeardownStep::PreHooks => TeardownStep::Routes,
         TeardownStep::Routes => TeardownStep::Workloads,
-        TeardownStep::Workloads => TeardownStep::Secrets,
+        TeardownStep::Workloads => TeardownStep::PostHooks,
+        TeardownStep::PostHooks => TeardownStep::Secrets,
         TeardownStep::Secrets | TeardownStep::Namespace => TeardownStep::Namespace,
     };
 }
@@ -153,8 +175,9 @@ pub fn going(env: &Environment, step: TeardownStep) -> Vec<Held> {
         (TeardownStep::Workloads, "Pod") => Some(2),
         _ => None,
     };
-    let mut going: Vec<(i32, &Held)> =
-        env.status.inventory.iter().filter_map(|held| Some((rank(&held.object.kind)?, held))).collect();
+    let leaves = |held: &&Held| !is_kept(env, &held.object);
+    let inventory = env.status.inventory.iter().filter(leaves);
+    let mut going: Vec<(i32, &Held)> = inventory.filter_map(|held| Some((rank(&held.object.kind)?, held))).collect();
     going.sort_by_key(|(rank, _)| *rank);
     going.into_iter().map(|(_, held)| held.clone()).collect()
 }

@@ -128,7 +128,7 @@ impl Reconciler {
             env.status.conditions.clear(Aspect::Rendered);
             return self.save(claim, &before, &mut env).await.map(|()| None);
         };
-        let Plan { mut docs, objects } = plan::of(&env, &files).map_err(Error::internal)?;
+        let Plan { mut docs, objects, kept } = plan::of(&env, &files).map_err(Error::internal)?;
         env.status.progress.secrets.stamp(&mut docs);
         let cluster = self.cluster(&env).await?;
         if env.status.progress.applied != env.generation
@@ -139,6 +139,11 @@ impl Reconciler {
         let replicas = cluster.list("apps/v1", "Deployment", &env.namespace, &[]).await?;
         if let Some(replicas) = plan::remembered(&env, &observed::replicas(&replicas)) {
             env.status.progress.replicas = replicas;
+        }
+        for object in kept {
+            if !env.status.progress.kept.iter().any(|known| same(known, &object)) {
+                env.status.progress.kept.push(object);
+            }
         }
         outcome::intended(&mut env, &objects, self.0.now_us());
         self.save(claim, &before, &mut env).await?;
@@ -249,7 +254,7 @@ impl Reconciler {
     }
 
     /// Tells a refusal by what has to happen before it goes on.
-    async fn refused(
+    pub(super) async fn refused(
         &self,
         claim: &Claim,
         before: &Environment,

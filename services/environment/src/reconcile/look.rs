@@ -2,7 +2,7 @@
 //!
 //! Owns which kinds are read and how many requests that takes. Refuses to judge: the reading is the model's, and a cluster that gives
 //! no answer is told as silence.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
 use slipway_kit::error::Result;
@@ -10,10 +10,10 @@ use slipway_kit::error::Result;
 use super::{Known, Reconciler};
 use crate::{
     model::{
-        environment::{Environment, Power},
-        health,
+        environment::{Environment, Held, Power},
+        health, hook,
         manifest::{self, Doc},
-        observed::{self, Live, Reach, Routing, Seen, Space},
+        observed::{self, Live, Reach, Remains, Routing, Seen, Space},
         outcome::namespace_ref,
     },
     world::{Probed, cluster::Cluster},
@@ -61,7 +61,8 @@ impl Reconciler {
         if env.retire.is_some() {
             // Proof, not trust: also where the namespace is gone, nothing may be left under its name.
             let left = if space == Space::Foreign { Vec::new() } else { cluster.remaining(&env.namespace).await? };
-            return Ok(Seen::Remains(observed::remains(namespace.as_ref(), &env.uid, &left)));
+            let hooks = hook::seen(&env.status.progress.hooks, &left);
+            return Ok(Seen::Remains(Remains { hooks, ..observed::remains(namespace.as_ref(), &env.uid, &left) }));
         }
         let Some(namespace) = namespace.filter(|_| matches!(space, Space::Ours { .. })) else {
             return Ok(Seen::Live(Box::new(nothing(space))));
@@ -71,7 +72,9 @@ impl Reconciler {
         live.push(namespace);
         let kinds: Vec<&str> = env.status.inventory.iter().map(|held| held.object.kind.as_str()).collect();
         let watched: Vec<&str> = kinds.iter().copied().filter(|kind| !UNWATCHED.contains(kind)).collect();
-        let wanted: Vec<_> = env.status.inventory.iter().filter(|held| !is_stale(env, held)).cloned().collect();
+        let hooks = &env.status.progress.hooks;
+        let is_wanted = |held: &&Held| !is_stale(env, held) && !hooks.has_made(&held.object);
+        let wanted: Vec<_> = env.status.inventory.iter().filter(is_wanted).cloned().collect();
         let missing = observed::missing(&wanted, &watched, &live);
         let rails_broken = observed::broken(&rails, &live);
         let (health, routing) = (health::of(&wanted, &live), observed::routing(&wanted, &live));
@@ -86,6 +89,7 @@ impl Reconciler {
             reach,
             pods: observed::pods(&live),
             replicas: observed::replicas(&live),
+            hooks: hook::seen(hooks, &live),
         })))
     }
 
@@ -108,7 +112,7 @@ impl Reconciler {
     }
 }
 
-fn is_stale(env: &Environment, held: &crate::model::environment::Held) -> bool {
+fn is_stale(env: &Environment, held: &Held) -> bool {
     env.status.progress.stale.iter().any(|object| crate::model::outcome::same(object, &held.object))
 }
 
@@ -123,7 +127,8 @@ fn nothing(space: Space) -> Live {
         routing: Routing::Proxy,
         reach: Reach::Unknown(String::new()),
         pods: 0,
-        replicas: std::collections::BTreeMap::new(),
+        replicas: BTreeMap::new(),
+        hooks: BTreeMap::new(),
     }
 }
 

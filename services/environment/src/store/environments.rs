@@ -85,10 +85,11 @@ impl Store {
     /// ALREADY_EXISTS if its key, label or namespace has a living one.
     pub async fn insert(&self, tx: &mut Tx, env: &Environment) -> Result<()> {
         let sql = "INSERT INTO environments (uid, label_id, natural_key, kind, tier, service, service_uid, owner, user_ref, cluster, \
-                   namespace, scm, repository_id, branch, state, version, source_ended_us, created_us, updated_us, deleted_us, body) \
-                   VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)";
+                   namespace, scm, repository_id, branch, state, version, source_ended_us, created_us, updated_us, deleted_us, body, \
+                   budget_previews, budget_cpu, budget_memory, budget_waits_us, budget_add_previews, budget_add_cpu, budget_add_memory) \
+                   VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28)";
         let source = &env.spec.source;
-        let binds = args![
+        let mut binds = args![
             &env.uid,
             &env.label_id,
             &env.key,
@@ -111,6 +112,7 @@ impl Store {
             env.deleted_us.unwrap_or(0),
             body(env)?,
         ];
+        binds.extend(super::budgets::columns(env));
         tx.execute(sql, binds).await.map(drop)
     }
 
@@ -120,8 +122,9 @@ impl Store {
     /// CONFLICT if it moved.
     pub async fn update(&self, tx: &mut Tx, env: &Environment, read_version: i64) -> Result<()> {
         let sql = "UPDATE environments SET branch = $1, state = $2, version = $3, source_ended_us = $4, updated_us = $5, \
-                   deleted_us = $6, body = $7 WHERE uid = $8 AND version = $9";
-        let binds = args![
+                   deleted_us = $6, body = $7, budget_previews = $10, budget_cpu = $11, budget_memory = $12, budget_waits_us = $13, \
+                   budget_add_previews = $14, budget_add_cpu = $15, budget_add_memory = $16 WHERE uid = $8 AND version = $9";
+        let mut binds = args![
             &env.spec.source.branch,
             env.state().word(),
             env.version,
@@ -132,6 +135,7 @@ impl Store {
             &env.uid,
             read_version,
         ];
+        binds.extend(super::budgets::columns(env));
         if tx.execute(sql, binds).await? == 1 {
             return Ok(());
         }

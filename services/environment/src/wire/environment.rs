@@ -68,6 +68,8 @@ pub fn render(env: &Environment, platform: &Platform) -> pb::Environment {
             false => pb::EnvironmentClass::Standard,
         }
         .into(),
+        idle_sleep: spec.idle_us.map(duration),
+        sleep_time: crate::model::rollout::idle_at_us(env).filter(|_| env.retire.is_none()).map(time),
     }
 }
 

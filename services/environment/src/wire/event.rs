@@ -10,7 +10,11 @@ use slipway_proto::{environment::v1 as pb, secrets::v1 as secrets};
 use super::environment::{Rendered, render, state_to};
 use crate::{
     config::Platform,
-    model::{environment::Environment, state::State},
+    model::{
+        environment::Environment,
+        expiry::{Warned, Warning},
+        state::State,
+    },
 };
 
 /// Tells that a life began.
@@ -37,6 +41,24 @@ fn changed(
         environment: Some(render(env, platform)),
         change: change.into(),
         previous_state: previous.map_or(pb::EnvironmentState::Unspecified, state_to).into(),
+    };
+    event(&env.uid, &message)
+}
+
+/// Tells that its time ends soon.
+pub fn expiring(env: &Environment, warned: &Warned) -> NewEvent {
+    let warning = match warned.warning {
+        Warning::Day => pb::environment_expiring::Warning::Day,
+        Warning::Hour => pb::environment_expiring::Warning::Hour,
+    };
+    let message = pb::EnvironmentExpiring {
+        environment: env.name(),
+        uid: env.uid.clone(),
+        service: env.service.clone(),
+        owner: env.owner.clone(),
+        user: env.user.clone(),
+        expire_time: Some(super::time(warned.ends_us)),
+        warning: warning.into(),
     };
     event(&env.uid, &message)
 }

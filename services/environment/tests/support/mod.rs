@@ -29,7 +29,12 @@ pub async fn databases() -> Vec<Scratch> {
 }
 
 pub fn config(scratch: &Scratch) -> ServiceConfig {
-    ServiceConfig::new(scratch.config.clone(), BTreeMap::new(), std::path::PathBuf::from("/nowhere"))
+    let mut config = ServiceConfig::new(scratch.config.clone(), BTreeMap::new(), std::path::PathBuf::from("/nowhere"));
+    // Budgets are a suite of their own; the others may have as many environments as they like.
+    for budget in [&mut config.budgets.team, &mut config.budgets.service] {
+        (budget.previews, budget.cpu, budget.memory) = (10_000, "10000".to_owned(), "10Ti".to_owned());
+    }
+    config
 }
 
 pub async fn app_over(scratch: &Scratch, world: World, clock: Clock) -> App {
@@ -106,6 +111,7 @@ pub fn wanted(number: i64, sha_digit: u64) -> WantedPreview {
         pull_request: number,
         head_sha: sha(sha_digit),
         images: images(),
+        idle_us: None,
         validate_only: false,
     }
 }

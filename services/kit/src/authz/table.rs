@@ -104,6 +104,7 @@ const TABLE: [(Group, [Cell; 7]); 11] = [
 const NOUNS: &[(&str, Group, Changes)] = &[
     ("alerts", Reading, In(Staging)),
     ("audit", AuditLog, In(PlatformSettings)),
+    ("budgets", Reading, In(PlatformSettings)),
     ("callers", Reading, In(TeamSettings)),
     ("clusters", Reading, In(PlatformSettings)),
     ("databases", Reading, In(Staging)),

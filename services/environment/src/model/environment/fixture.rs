@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{config::Config, tier::Tier},
+    super::{
+        budget::{Amount, Claim},
+        config::Config,
+        tier::Tier,
+    },
     Environment, Kind, Power, Source, Spec, Status, Target,
 };
 
@@ -39,10 +43,14 @@ pub fn preview() -> Environment {
             },
             images: BTreeMap::from([("app".to_owned(), format!("ghcr.io/acme/payments@{digest}"))]),
             ttl_us: None,
+            idle_us: None,
             config: Ok(Config::default()),
         },
         generation: 1,
-        status: Status::default(),
+        status: Status {
+            claim: Claim { is_counted: true, held: Some(Amount::default()), ..Claim::default() },
+            ..Status::default()
+        },
         expire_us: Some(1_000_000_000_000),
         retire: None,
         version: 1,

@@ -69,9 +69,12 @@ pub const OWN_NAMESPACE: Rule = essential(
 /// No owners and finalizers.
 pub const OWNERSHIP: Rule =
     essential("ownership", "Owner references and finalizers are set by the cluster, not by charts.", "Leave them out.");
-/// No hooks.
-pub const HOOKS: Rule =
-    essential("hooks", "Helm hooks do not run.", "Make it an init container, or a Job that may run at any time.");
+/// Hooks that are known.
+pub const HOOKS: Rule = essential(
+    "hooks",
+    "Helm hooks have events, weights and delete policies that are known.",
+    "Write them as Helm documents them.",
+);
 /// No snippets.
 pub const GATEWAY_SNIPPETS: Rule = essential(
     "gateway-snippets",

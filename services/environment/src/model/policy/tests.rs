@@ -67,7 +67,7 @@ fn kinds_and_metadata() -> Vec<Case> {
             "/metadata/labels/slipway.dev/team".into(),
         ),
         (
-            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a, annotations: {helm.sh/hook: pre-install}}\n".into(),
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a, annotations: {helm.sh/hook: pre-flight}}\n".into(),
             "/metadata/annotations/helm.sh/hook".into(),
         ),
     ]

@@ -45,8 +45,14 @@ fn ten_thousand_histories_with_kills_end_where_they_should() {
             };
             let mut seen = None;
             for _ in 0..40 {
-                let facts =
-                    Facts { now_us, reading: &reading, is_held: false, poll_us: MINUTE_US, seen: seen.as_ref() };
+                let facts = Facts {
+                    now_us,
+                    sure_us: now_us,
+                    reading: &reading,
+                    is_held: false,
+                    poll_us: MINUTE_US,
+                    seen: seen.as_ref(),
+                };
                 match decide(&mut env, &facts) {
                     Action::Look => seen = Some(world.look(&env)),
                     Action::Again => {}
