@@ -144,6 +144,7 @@ impl Desk {
             pull_request: number,
             head_sha,
             images: images(),
+            idle_us: None,
             validate_only: false,
         };
         self.app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted).await
