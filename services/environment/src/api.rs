@@ -5,6 +5,8 @@ mod budgets;
 mod clusters;
 mod diagnoses;
 mod environments;
+mod holds;
+mod orphans;
 mod policies;
 mod previews;
 mod routes;

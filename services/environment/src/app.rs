@@ -10,13 +10,16 @@ mod diagnoses;
 mod environments;
 mod happenings;
 mod hints;
+mod holds;
 mod lifetimes;
+mod orphans;
 mod policies;
 mod previews;
 mod receipts;
 mod reports;
 mod routes;
 mod scm_connections;
+mod sweep;
 mod watch;
 mod watching;
 
@@ -43,7 +46,9 @@ pub use diagnoses::{Line, WantedLogs};
 pub use environments::{List, NewEnvironment, Page, WaitFor};
 pub use happenings::Happening;
 pub use hints::pull_request_id;
+pub use holds::{HoldList, Shown};
 pub use lifetimes::NewPin;
+pub use orphans::{Confirmation, OrphanList, WORK_SWEEP};
 pub use policies::{For, PolicyChange, name as policy_name};
 pub use previews::WantedPreview;
 pub use reports::{Told, WORK_REPORT};
@@ -61,6 +66,10 @@ use crate::{
 
 /// Kind of work: reconcile an environment, by uid.
 pub const WORK_ENVIRONMENT: &str = "environment";
+/// Kind of work: tear an environment down, by uid; handed over by the first lane.
+pub const WORK_TEARDOWN: &str = "teardown";
+/// Kind of work: go on with a teardown that is blocked, by uid; handed over by the second lane.
+pub const WORK_BLOCKED: &str = "teardown_blocked";
 /// Kind of work: look at a pull request, by `<scm>/<repository id>/<number>`.
 pub const WORK_PULL_REQUEST: &str = "pull_request";
 /// Kind of work: look at every repository of a connection, by its id.

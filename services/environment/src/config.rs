@@ -1,7 +1,7 @@
 //! What the environment service is told when it starts.
 //!
 //! Owns fields, units and defaults. Refuses values that could only fail later.
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use slipway_kit::{
@@ -72,6 +72,9 @@ pub struct Config {
     /// Environments worked on at one time.
     #[serde(default = "workers")]
     pub workers: usize,
+    /// How often clusters are looked through for namespaces that belong to no environment, in seconds.
+    #[serde(default = "sweep_seconds")]
+    pub sweep_seconds: u64,
     /// What teams and their services may use, where nobody gave a team other numbers.
     #[serde(default)]
     pub budgets: Budgets,
@@ -120,6 +123,10 @@ impl Budget {
     }
 }
 
+fn sweep_seconds() -> u64 {
+    60
+}
+
 fn clusters() -> Vec<String> {
     vec!["local".to_owned()]
 }
@@ -162,6 +169,7 @@ impl Config {
             scm_hosts: scm_hosts(),
             workers: workers(),
             budgets: Budgets::default(),
+            sweep_seconds: sweep_seconds(),
         }
     }
 
@@ -194,6 +202,7 @@ impl Config {
         v.check((1..=64).contains(&self.workers), "workers", "1 to 64");
         self.budgets.team.check(&mut v, "budgets.team");
         self.budgets.service.check(&mut v, "budgets.service");
+        v.check((5..=3600).contains(&self.sweep_seconds), "sweep_seconds", "5 to 3600");
         v.finish()
     }
 
@@ -219,6 +228,7 @@ impl Config {
             registries: self.image_registries.clone(),
             profiles: self.profiles.clone(),
             budgets: Limits { team: self.budgets.team.amount(), service: self.budgets.service.amount() },
+            sweep_every: Duration::from_secs(self.sweep_seconds),
         }
     }
 }
@@ -242,6 +252,8 @@ pub struct Platform {
     pub profiles: BTreeMap<Tier, Profile>,
     /// What teams and their services may use, unless they have numbers of their own.
     pub budgets: Limits,
+    /// How often clusters are looked through for orphans.
+    pub sweep_every: Duration,
 }
 
 impl Platform {

@@ -34,5 +34,7 @@ slipway_kit::reasons! {
     NEEDS_PERSON: FailedPrecondition, "Only a person can do this, not a pipeline or a service.", "Sign in as yourself and repeat.";
     DELETE_NOT_OPEN: FailedPrecondition, "No deletion of this environment waits for confirmation, or its time is over.", "Call DeleteEnvironment and confirm with its token within 15 minutes.";
     CONFIRMED_ALREADY: FailedPrecondition, "The same person cannot confirm twice.", "Let another person of the tier's approvers confirm.";
+    HOLD_RELEASED: FailedPrecondition, "The hold does not stand any more.", "List the holds that stand; nothing waits for this one.";
+    ORPHAN_GONE: FailedPrecondition, "The orphan is not in the cluster any more, or belongs to an environment.", "List the orphans; there is nothing to delete.";
     SUPERSEDED: Aborted, "A newer generation, or the end of this environment, was written already.", "Nothing; the newer one stands.";
 }

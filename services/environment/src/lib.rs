@@ -29,7 +29,8 @@ use slipway_kit::{
 use slipway_proto::environment::v1::{
     budget_service_server::BudgetServiceServer, cluster_service_server::ClusterServiceServer,
     diagnosis_service_server::DiagnosisServiceServer, environment_service_server::EnvironmentServiceServer,
-    manifest_policy_service_server::ManifestPolicyServiceServer, preview_service_server::PreviewServiceServer,
+    hold_service_server::HoldServiceServer, manifest_policy_service_server::ManifestPolicyServiceServer,
+    orphan_service_server::OrphanServiceServer, preview_service_server::PreviewServiceServer,
     route_service_server::RouteServiceServer, scm_connection_service_server::ScmConnectionServiceServer,
 };
 
@@ -40,6 +41,7 @@ use crate::{
     store::Store,
     world::{
         Renderer, World,
+        breaker::Guarded,
         clusters::Registered,
         connections::Connections,
         directory::CatalogDirectory,
@@ -81,7 +83,10 @@ async fn open(config: &Config, context: &Context) -> Result<World> {
         outputs: Arc::new(GitOutputs::open(git, &config.gitops_root).await?),
         bindings: Arc::new(SecretBindings(context.peers.clone())),
         directory: Arc::new(CatalogDirectory(context.peers.clone())),
-        clusters: Arc::new(Registered::new(config.credentials_root.clone())),
+        clusters: Arc::new(Guarded::new(
+            Arc::new(Registered::new(config.credentials_root.clone())),
+            context.clock.clone(),
+        )),
         prober: Arc::new(GatewayProber(context.peers.clone())),
     })
 }
@@ -112,6 +117,8 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
         .add(BudgetServiceServer::new(api.clone()))
         .add(ClusterServiceServer::new(api.clone()))
         .add(PreviewServiceServer::new(api.clone()))
+        .add(HoldServiceServer::new(api.clone()))
+        .add(OrphanServiceServer::new(api.clone()))
         .add(ScmConnectionServiceServer::new(api.clone()))
         .add(ManifestPolicyServiceServer::new(api.clone()))
         .add(RouteServiceServer::new(api.clone()))
@@ -135,6 +142,10 @@ pub fn serve(app: App, config: &Config, context: Context) -> Service {
         })
 }
 
+/// Least teardowns at one time, and those of them that are blocked: they have lanes of their own (ENV-47).
+const LANE: usize = 4;
+const BLOCKED_LANE: usize = 2;
+
 /// The worker with every kind of work.
 pub fn worker(app: &App, concurrency: usize) -> Worker {
     let hints = app.clone();
@@ -144,8 +155,11 @@ pub fn worker(app: &App, concurrency: usize) -> Worker {
     };
     Worker::new(app.db())
         .handle(app::WORK_ENVIRONMENT, concurrency, reconcile::Reconciler(app.clone()))
+        .handle(app::WORK_TEARDOWN, concurrency.max(LANE), reconcile::Reconciler(app.clone()))
+        .handle(app::WORK_BLOCKED, BLOCKED_LANE, reconcile::Reconciler(app.clone()))
         .handle(app::WORK_PULL_REQUEST, concurrency, looks::PullRequests(app.clone()))
         .handle(app::WORK_POLL, 1, looks::Polls(app.clone()))
+        .handle(app::WORK_SWEEP, 4, looks::Sweeps(app.clone()))
         .handle(app::WORK_REPORT, 2, looks::Reports(app.clone()))
         .handle(app::WORK_PURGE, 1, looks::Purges(app.clone()))
         .handle(app::WORK_CHECK, 1, looks::ClusterChecks(app.clone()))

@@ -72,6 +72,17 @@ impl Handler for Polls {
     }
 }
 
+/// Compares one cluster with the environments; the claim sees to it that one process does.
+pub struct Sweeps(pub App);
+
+#[async_trait]
+impl Handler for Sweeps {
+    async fn handle(&self, claim: &Claim) -> Result<Next> {
+        let is_reached = self.0.sweep_cluster(&claim.id).await?;
+        Ok(if is_reached { Next::After(self.0.sweep_again()) } else { Next::Done })
+    }
+}
+
 /// Tells source providers about environments.
 pub struct Reports(pub App);
 

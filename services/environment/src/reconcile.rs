@@ -7,6 +7,7 @@ mod budget_turn;
 mod doze;
 mod git;
 mod hooks;
+mod lanes;
 mod look;
 mod teardown;
 
@@ -19,21 +20,23 @@ use slipway_kit::{
 };
 
 use crate::{
-    app::{App, For},
-    error::SUPERSEDED,
+    app::{App, For, WORK_ENVIRONMENT},
+    error::{CLUSTER_UNREACHABLE, SUPERSEDED},
     model::{
         budget,
         condition::{Aspect, Verdict},
         environment::{Environment, Target},
-        guardrails, hook,
+        guardrails,
+        hold::Gate,
+        hook,
         layout::{self, Address, Routes},
         manifest::Doc,
         observed::Seen,
         policy,
         preflight::{self, Fit},
-        preview::{Reading, Tombstone},
+        preview::{self, Reading, Tombstone},
         progress::TeardownStep,
-        receipt,
+        receipt, rollout,
         step::{self, Action, Facts},
         values::{self, Forced},
     },
@@ -46,8 +49,6 @@ const STEPS_MAX: usize = 40;
 const SECRETS_EVERY: Duration = Duration::from_secs(10);
 /// What the secrets service answers where something is bound and a fork asks.
 const FORK_NO_SECRETS: &str = "FORK_NO_SECRETS";
-/// Window in which endings are counted (ENV-42).
-const BRAKE_US: i64 = 10 * 60_000_000;
 
 /// The handler of environments.
 pub struct Reconciler(pub App);
@@ -64,21 +65,10 @@ struct Known {
 #[async_trait]
 impl Handler for Reconciler {
     async fn handle(&self, claim: &Claim) -> Result<Next> {
-        let mut known = Known::default();
-        for _ in 0..STEPS_MAX {
-            let Some(mut env) = self.0.store.by_uid(&self.0.store.db, &claim.id).await? else { return Ok(Next::Done) };
-            let before = env.clone();
-            let action = self.decide(&mut known, &mut env).await?;
-            match self.advance(claim, &mut known, &before, env, action).await {
-                Ok(Some(next)) => return Ok(next),
-                Ok(None) => {}
-                // A call changed the environment meanwhile: decide again on what it is now.
-                Err(error) if error.is(&CONFLICT) => {}
-                Err(error) if error.is(&SUPERSEDED) => return Ok(Next::After(Duration::from_secs(5))),
-                Err(error) => return wait_as_told(error),
-            }
+        if claim.kind == WORK_ENVIRONMENT {
+            return self.visit(claim).await;
         }
-        Ok(Next::After(Duration::from_secs(1)))
+        tokio::time::timeout(lanes::BUDGET, self.visit(claim)).await.unwrap_or(Ok(Next::After(lanes::OVERTIME_WAIT)))
     }
 }
 
@@ -94,6 +84,28 @@ fn wait_as_told(error: Error) -> Result<Next> {
 }
 
 impl Reconciler {
+    /// Works on one environment until there is nothing to do for now.
+    async fn visit(&self, claim: &Claim) -> Result<Next> {
+        let mut known = Known::default();
+        for _ in 0..STEPS_MAX {
+            let Some(mut env) = self.0.store.by_uid(&self.0.store.db, &claim.id).await? else { return Ok(Next::Done) };
+            if let Some(next) = self.change_lane(claim, &env).await? {
+                return Ok(next);
+            }
+            let before = env.clone();
+            let action = self.decide(&mut known, &mut env).await?;
+            match self.advance(claim, &mut known, &before, env, action).await {
+                Ok(Some(next)) => return Ok(next),
+                Ok(None) => {}
+                // A call changed the environment meanwhile: decide again on what it is now.
+                Err(error) if error.is(&CONFLICT) => {}
+                Err(error) if error.is(&SUPERSEDED) => return Ok(Next::After(Duration::from_secs(5))),
+                Err(error) => return wait_as_told(error),
+            }
+        }
+        Ok(Next::After(Duration::from_secs(1)))
+    }
+
     /// Reads what is too old to decide on, and lets the model decide.
     async fn decide(&self, known: &mut Known, env: &mut Environment) -> Result<Action> {
         let now_us = self.0.now_us();
@@ -105,8 +117,7 @@ impl Reconciler {
         }
         let fixed = Reading::Fixed;
         let seen_reading = known.reading.as_ref().map_or(&fixed, |(reading, ..)| reading);
-        let is_held =
-            matches!(seen_reading, Reading::Ended { .. }) && env.retire.is_none() && self.is_held(env).await?;
+        let gate = if may_seem_ended(env, seen_reading) { self.0.gate(env).await? } else { Gate::Twice };
         let poll_us = self.0.world.sources.poll_us(&env.spec.source.scm);
         if known.seen.as_ref().is_some_and(|(_, at_us)| now_us - at_us > step::READING_AGE_MAX_US) {
             known.seen = None;
@@ -116,7 +127,7 @@ impl Reconciler {
         }
         let seen = known.seen.as_ref().map(|(seen, _)| seen);
         let sure_us = self.0.clock.sure_us();
-        Ok(step::step(env, &Facts { now_us, sure_us, reading: seen_reading, is_held, poll_us, seen }))
+        Ok(step::step(env, &Facts { now_us, sure_us, reading: seen_reading, gate: &gate, poll_us, seen }))
     }
 
     async fn read(&self, env: &Environment) -> Reading {
@@ -126,9 +137,16 @@ impl Reconciler {
         self.0.world.sources.read(&env.spec.source).await
     }
 
-    async fn is_held(&self, env: &Environment) -> Result<bool> {
-        let (ended, living) = self.0.store.endings(&env.spec.source.scm, self.0.now_us() - BRAKE_US).await?;
-        Ok(step::is_held(ended, living))
+    /// Ends an environment because its source did, if the gate lets it; else a hold stands by now, and the next look sees it.
+    async fn end(&self, claim: &Claim, before: &Environment, env: &mut Environment) -> Result<()> {
+        let mut tx = self.0.store.db.begin().await?;
+        // First the source's turn, then the work: who lets go of a hold locks in this order too.
+        self.0.store.take_turn(&mut tx, &env.spec.source.scm).await?;
+        claim.guard(&mut tx).await?;
+        if self.0.may_end(&mut tx, before).await? {
+            self.0.save_status(&mut tx, before, env).await?;
+        }
+        tx.commit().await
     }
 
     /// Saves what the step decided and does its action; `None` means to go on.
@@ -140,6 +158,11 @@ impl Reconciler {
         mut env: Environment,
         action: Action,
     ) -> Result<Option<Next>> {
+        let is_ended =
+            before.retire.is_none() && env.retire.as_ref().is_some_and(|retire| retire.reason.is_by_source());
+        if is_ended {
+            return self.end(claim, before, &mut env).await.map(|()| None);
+        }
         self.save(claim, before, &mut env).await?;
         match action {
             Action::Again => return Ok(None),
@@ -223,7 +246,8 @@ impl Reconciler {
             }
             Err(error) => {
                 let text = "The secrets service does not answer; nothing is rendered without knowing what is bound.";
-                self.unavailable(claim, &before, env, Aspect::SecretsReady, text).await?;
+                let told = (Aspect::SecretsReady, DEPENDENCY_UNAVAILABLE.name);
+                self.unavailable(claim, &before, env, told, text).await?;
                 Err(error)
             }
         }
@@ -234,10 +258,10 @@ impl Reconciler {
         claim: &Claim,
         before: &Environment,
         mut env: Environment,
-        aspect: Aspect,
+        (aspect, reason): (Aspect, &str),
         text: &str,
     ) -> Result<()> {
-        step::unavailable(&mut env, aspect, "DEPENDENCY_UNAVAILABLE", text, self.0.now_us());
+        step::unavailable(&mut env, aspect, reason, text, self.0.now_us());
         self.save(claim, before, &mut env).await
     }
 
@@ -247,7 +271,9 @@ impl Reconciler {
             Ok(rendered) => rendered,
             Err(error) => {
                 let text = format!("Rendering is not possible now: {}", error.message());
-                self.unavailable(claim, &before, env, Aspect::Rendered, &text).await?;
+                let reason =
+                    if error.is(&CLUSTER_UNREACHABLE) { rollout::UNREACHABLE } else { DEPENDENCY_UNAVAILABLE.name };
+                self.unavailable(claim, &before, env, (Aspect::Rendered, reason), &text).await?;
                 return Err(error);
             }
         };
@@ -350,6 +376,17 @@ impl Reconciler {
         self.0.save_status(&mut tx, &before, &mut env).await?;
         tx.commit().await
     }
+}
+
+/// Whether its source may end it: only then the gate is asked.
+fn may_seem_ended(env: &Environment, reading: &Reading) -> bool {
+    let is_unwanted = |head| preview::unwanted(head, env.spec.source.pull_request.is_some()).is_some();
+    env.retire.is_none()
+        && match reading {
+            Reading::Ended { .. } => true,
+            Reading::Open(head) => is_unwanted(head),
+            Reading::Fixed | Reading::Unknown { .. } => false,
+        }
 }
 
 /// The files of a generation, and what people should know about how it will be rolled out.

@@ -5,6 +5,8 @@ mod budgets;
 mod clusters;
 mod deletions;
 mod environments;
+mod holds;
+mod orphans;
 mod policies;
 mod receipts;
 mod routes;
@@ -14,6 +16,8 @@ use slipway_kit::db::Db;
 
 pub use deletions::OpenDeletion;
 pub use environments::{FILTER, ListQuery, new_uid};
+pub use holds::{HOLD_FILTER, Living};
+pub use orphans::ORPHAN_FILTER;
 pub use receipts::After;
 
 /// The service's migrations.

@@ -6,6 +6,8 @@ pub mod cluster;
 pub mod diagnosis;
 pub mod environment;
 pub mod event;
+pub mod hold;
+pub mod orphan;
 pub mod policy;
 pub mod receipt;
 pub mod route;

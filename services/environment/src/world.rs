@@ -1,6 +1,7 @@
 //! The outside: source providers, helm, GitOps repositories, and the two services this one asks.
 //!
 //! Owns one small trait per neighbour, each with its real adapter and a fake. Refuses decisions: what comes back is a reading.
+pub mod breaker;
 mod catalog_info;
 pub mod cluster;
 pub mod cluster_checks;

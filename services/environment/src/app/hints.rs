@@ -16,7 +16,7 @@ use crate::{
     model::{
         budget, config,
         environment::Source,
-        names,
+        hold, names, orphan,
         preview::{self, Reading, Wish},
         receipt,
         tier::Tier,
@@ -93,6 +93,8 @@ impl App {
         let key = names::natural_key(&subject, &service.reference);
         if let Some(env) = self.store.living(&self.store.db, &key).await? {
             let mut tx = self.store.db.begin().await?;
+            // Webhooks have living ones looked at: the source told, so that one reading counts (ENV-42).
+            self.store.tell(&mut tx, &env.uid, self.now_us()).await?;
             worker::enqueue(&mut tx, WORK_ENVIRONMENT, &env.uid, 0).await?;
             tx.commit().await?;
             // The life that ends is followed by another look: the pull request may be open again.
@@ -131,11 +133,15 @@ impl App {
         Ok((found, is_complete))
     }
 
-    /// Looks through a connection for open pull requests without a preview: heals lost webhooks (REL-65).
+    /// Looks through a connection for open pull requests without a preview, which heals lost webhooks (REL-65), and for answers that hold
+    /// what it seems to have ended.
     pub async fn poll(&self, scm: &str) -> Result<()> {
-        for repository in self.world.sources.repositories(scm).await?.iter().filter(|r| !r.archived) {
+        let sweep = self.begin_sweep(scm).await?;
+        for repository in self.sweep_source(&sweep).await?.iter().filter(|r| !r.archived) {
+            let listed = self.world.sources.open_pull_requests(scm, &repository.name).await;
+            self.sweep_listing(&sweep, repository, &listed).await?;
             // One repository that cannot be read hides no other.
-            let open = match self.world.sources.open_pull_requests(scm, &repository.name).await {
+            let open = match listed {
                 Ok(open) if open.is_empty() => continue,
                 Ok(open) => open,
                 Err(error) => {
@@ -200,6 +206,8 @@ impl App {
         let now_us = self.now_us();
         self.store.purge_receipts(now_us - receipt::KEEP_US).await?;
         self.store.purge_deleted(now_us - DELETED_KEEP_US).await?;
+        self.store.purge_holds(now_us - hold::KEEP_US).await?;
+        self.store.purge_orphans(now_us - orphan::KEEP_US).await?;
         Ok(())
     }
 

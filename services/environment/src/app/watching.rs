@@ -153,6 +153,7 @@ impl App {
             let asked = self.watches.wanted().clone();
             for id in used.into_iter().chain(asked).chain(self.platform.clusters.iter().cloned()) {
                 if watched.insert(id.clone()) {
+                    self.sweep_soon(&id).await.unwrap_or_else(|e| tracing::warn!(error = ?e, "not swept"));
                     let (app, shutdown) = (self.clone(), shutdown.clone());
                     watches.spawn(async move { app.watch_cluster(id, shutdown).await });
                 }

@@ -191,7 +191,7 @@ pub struct Status {
     pub secret_names: Vec<String>,
     /// SHA-256 of what was rendered for `observed_generation`, hex.
     pub render_sha256: Option<String>,
-    /// When the branch was first read as gone; absence must be seen twice (ENV-40).
+    /// When the source was first read as having ended it; seen twice it counts (ENV-40).
     pub ended_seen_us: Option<i64>,
     /// When this generation was accepted; begins the wait for an image.
     pub generation_us: i64,
@@ -257,7 +257,7 @@ pub enum RetireReason {
 impl RetireReason {
     /// Whether the source brought it about: such endings are braked when there are too many (ENV-42).
     pub fn is_by_source(self) -> bool {
-        matches!(self, RetireReason::Closed | RetireReason::Merged | RetireReason::BranchDeleted)
+        !matches!(self, RetireReason::Expired | RetireReason::Requested)
     }
 
     /// The word in receipts and rows.

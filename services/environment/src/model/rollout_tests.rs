@@ -5,6 +5,7 @@ use crate::model::{
     config::Config,
     delivery::Delivered,
     environment::{ObjectRef, Pin, RetireReason, Spec, fixture},
+    hold::Gate,
     observed::{Left, Remains},
     outcome,
     preview::{Head, Reading},
@@ -181,7 +182,8 @@ fn preview() -> Environment {
 fn settle(env: &mut Environment, world: &mut World, reading: &Reading, now_us: i64) -> Vec<Action> {
     let (mut taken, mut seen) = (Vec::new(), None);
     for _ in 0..40 {
-        let facts = Facts { now_us, sure_us: now_us, reading, is_held: false, poll_us: MINUTE_US, seen: seen.as_ref() };
+        let facts =
+            Facts { now_us, sure_us: now_us, reading, gate: &Gate::Once, poll_us: MINUTE_US, seen: seen.as_ref() };
         let action = decide(env, &facts);
         match action {
             Action::Look => seen = Some(world.look(env)),
@@ -260,7 +262,7 @@ fn a_foreign_namespace_is_never_touched() {
         now_us: NOW,
         sure_us: NOW,
         reading: &reading,
-        is_held: false,
+        gate: &Gate::Once,
         poll_us: MINUTE_US,
         seen: Some(&foreign),
     };
@@ -423,7 +425,7 @@ fn a_brake_puts_to_sleep_what_it_does_not_delete() {
             now_us: NOW + 1,
             sure_us: NOW + 1,
             reading: &closed,
-            is_held: true,
+            gate: &Gate::Held(String::new()),
             poll_us: MINUTE_US,
             seen: seen.as_ref(),
         };
@@ -438,7 +440,7 @@ fn a_brake_puts_to_sleep_what_it_does_not_delete() {
         }
     }
     assert_eq!((env.state(), world.applied), (State::Asleep, Some((1, Power::Asleep))));
-    assert_eq!(env.status.conditions.get(Aspect::Deleting).map(|c| c.reason.as_str()), Some("HOLD"));
+    assert_eq!(env.status.conditions.get(Aspect::Deleting).map(|c| c.reason.as_str()), Some("HELD"));
 }
 
 #[test]
@@ -478,7 +480,7 @@ fn volumes_of_staging_outlive_it() {
     };
     let (fixed, seen) = (Reading::Fixed, Seen::Remains(remains));
     let facts =
-        Facts { now_us: NOW, sure_us: NOW, reading: &fixed, is_held: false, poll_us: MINUTE_US, seen: Some(&seen) };
+        Facts { now_us: NOW, sure_us: NOW, reading: &fixed, gate: &Gate::Once, poll_us: MINUTE_US, seen: Some(&seen) };
     assert_eq!(decide(&mut env, &facts), Action::Finish);
     assert_eq!(env.status.progress.teardown.retained.len(), 1);
 }

@@ -7,6 +7,7 @@ use super::{
     condition::{Aspect, Verdict},
     environment::{Environment, Power, Publication, Removal, RetireReason, Source, Spec, Target},
     expiry::{self, ends_at_us},
+    hold::Gate,
     hook::Phase,
     observed::Seen,
     preview::{self, Head, Reading},
@@ -24,6 +25,8 @@ pub const ABSENCE_US: i64 = MINUTE_US;
 pub const BLOCKED_US: i64 = 5 * MINUTE_US;
 /// How long nothing happens while the SCM gives no answer or deletions are held.
 const HOLD_WAIT_US: i64 = MINUTE_US;
+/// Reason of conditions while a hold stands.
+pub const HELD: &str = "HELD";
 /// Age at which a reading is too old for a write (ENV-22).
 pub const READING_AGE_MAX_US: i64 = 5_000_000;
 
@@ -36,8 +39,8 @@ pub struct Facts<'a> {
     pub sure_us: i64,
     /// The source as just read.
     pub reading: &'a Reading,
-    /// Whether deletions that the SCM causes are held (ENV-42).
-    pub is_held: bool,
+    /// What stands between a source that says "ended" and the end (ENV-40 to ENV-42).
+    pub gate: &'a Gate,
     /// How often the source is looked at without a hint, in microseconds.
     pub poll_us: i64,
     /// What the last look at the cluster showed; none before there was one.
@@ -166,13 +169,16 @@ fn follow(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
         }
         Reading::Ended { reason, at_us } => ended(env, facts, *reason, *at_us),
         Reading::Open(head) => {
-            env.status.ended_seen_us = None;
-            env.status.conditions.clear(Aspect::Deleting);
             let unwanted = preview::unwanted(head, env.spec.source.pull_request.is_some());
             if let Some(reason) = unwanted.filter(|reason| preview::retires(&head.config, *reason)) {
-                env.end(reason, "", facts.now_us, facts.now_us);
-                return Some(Action::Again);
+                return believed(env, facts, reason, facts.now_us);
             }
+            env.status.ended_seen_us = None;
+            if env.status.conditions.get(Aspect::Deleting).is_some_and(|c| c.reason == HELD) {
+                // It slept because it seemed to be closed.
+                rollout::set_power(env, Power::Awake, "REOPENED", facts.now_us);
+            }
+            env.status.conditions.clear(Aspect::Deleting);
             env.want(wanted(env, head), facts.now_us).then_some(Action::Again)
         }
     }
@@ -181,25 +187,29 @@ fn follow(env: &mut Environment, facts: &Facts<'_>) -> Option<Action> {
 fn ended(env: &mut Environment, facts: &Facts<'_>, reason: RetireReason, at_us: i64) -> Option<Action> {
     // Staging and production are never ended by what the SCM says (ENV-43).
     if env.tier.ttl_cap_us().is_none() || !preview::retires(&env.spec.config, reason) {
+        env.status.ended_seen_us = None;
         return (!env.status.conditions.holds(Aspect::Applied, env.generation)).then(|| rest(env, facts));
     }
-    // A branch that is not there may be there in a moment; a pull request that is closed was read as closed.
-    if reason == RetireReason::BranchDeleted {
-        let since = *env.status.ended_seen_us.get_or_insert(facts.now_us);
-        if facts.now_us - since < ABSENCE_US {
-            return Some(Action::Wait(ABSENCE_US - (facts.now_us - since)));
-        }
-    }
-    if facts.is_held {
+    believed(env, facts, reason, at_us)
+}
+
+/// The source says that it ended: it does, unless a hold stands or it must be seen once more.
+fn believed(env: &mut Environment, facts: &Facts<'_>, reason: RetireReason, at_us: i64) -> Option<Action> {
+    let since = *env.status.ended_seen_us.get_or_insert(facts.now_us);
+    if let Gate::Held(text) = facts.gate {
         let at = env.at(facts.now_us);
-        let text = "Too many environments of this source ended at once; deletions continue slowly.";
-        env.status.conditions.set(Aspect::Deleting, Verdict::False, "HOLD", text, at);
+        env.status.conditions.set(Aspect::Deleting, Verdict::False, HELD, text.as_str(), at);
         if !env.status.conditions.holds(Aspect::Applied, env.generation) {
             return Some(Action::Wait(HOLD_WAIT_US));
         }
-        // What is believed closed sleeps until the brake is off: that can be undone (ENV-42).
-        rollout::set_power(env, Power::Asleep, "HELD", facts.now_us);
+        // What is believed closed sleeps until the hold is let go: that can be undone (ENV-42).
+        rollout::set_power(env, Power::Asleep, HELD, facts.now_us);
         return None;
+    }
+    // A branch that is not there may be there in a moment; a pull request of whose end a webhook told was read as ended.
+    let is_once = *facts.gate == Gate::Once && reason != RetireReason::BranchDeleted;
+    if !is_once && facts.now_us - since < ABSENCE_US {
+        return Some(Action::Wait(ABSENCE_US - (facts.now_us - since)));
     }
     env.end(reason, "", at_us.min(facts.now_us), facts.now_us);
     Some(Action::Again)
@@ -306,11 +316,6 @@ pub(super) fn rest(env: &Environment, facts: &Facts<'_>) -> Action {
         Some(at) => Action::Wait((at - facts.now_us).max(0)),
         None => Action::Rest,
     }
-}
-
-/// Whether deletions that the source causes are held: more than 20 and half of what lived ended in the last ten minutes (ENV-42).
-pub fn is_held(ended: i64, living: i64) -> bool {
-    ended >= 20.max((living + ended) / 2)
 }
 
 /// The names of Secrets were answered.

@@ -25,7 +25,7 @@ fn head(sha: &str) -> Head {
 }
 
 fn facts(reading: &Reading, now_us: i64) -> Facts<'_> {
-    Facts { now_us, sure_us: now_us, reading, is_held: false, poll_us: POLL, seen: None }
+    Facts { now_us, sure_us: now_us, reading, gate: &Gate::Once, poll_us: POLL, seen: None }
 }
 
 fn publication(env: &Environment) -> Publication {
@@ -149,9 +149,9 @@ fn absence_must_last_and_a_brake_holds() {
     assert_eq!(step(&mut env, &facts(&gone, NOW)), Action::Wait(ABSENCE_US));
     assert_eq!(settle(&mut env, &Reading::Open(head("a")), NOW + 1), [Action::Wait(POLL)]);
     assert_eq!(step(&mut env, &facts(&gone, NOW + 2)), Action::Wait(ABSENCE_US));
-    let held = Facts { is_held: true, ..facts(&gone, NOW + 2 + ABSENCE_US) };
+    let held = Facts { gate: &Gate::Held(String::new()), ..facts(&gone, NOW + 2 + ABSENCE_US) };
     assert!(matches!(step(&mut env, &held), Action::Wait(_)));
-    assert_eq!(env.status.conditions.get(Aspect::Deleting).map(|c| c.reason.as_str()), Some("HOLD"));
+    assert_eq!(env.status.conditions.get(Aspect::Deleting).map(|c| c.reason.as_str()), Some("HELD"));
     assert_eq!(env.state(), State::Published);
     assert_eq!(step(&mut env, &facts(&gone, NOW + 3 + ABSENCE_US)), Action::Again);
     assert!(env.retire.is_some());

@@ -85,9 +85,9 @@ impl Store {
     /// ALREADY_EXISTS if its key, label or namespace has a living one.
     pub async fn insert(&self, tx: &mut Tx, env: &Environment) -> Result<()> {
         let sql = "INSERT INTO environments (uid, label_id, natural_key, kind, tier, service, service_uid, owner, user_ref, cluster, \
-                   namespace, scm, repository_id, branch, state, version, source_ended_us, created_us, updated_us, deleted_us, body, \
+                   namespace, scm, repository_id, branch, state, version, source_ended_us, created_us, updated_us, deleted_us, body, believed_us, \
                    budget_previews, budget_cpu, budget_memory, budget_waits_us, budget_add_previews, budget_add_cpu, budget_add_memory) \
-                   VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28)";
+                   VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29)";
         let source = &env.spec.source;
         let mut binds = args![
             &env.uid,
@@ -111,6 +111,7 @@ impl Store {
             env.updated_us,
             env.deleted_us.unwrap_or(0),
             body(env)?,
+            env.status.ended_seen_us.unwrap_or(0),
         ];
         binds.extend(super::budgets::columns(env));
         tx.execute(sql, binds).await.map(drop)
@@ -122,8 +123,9 @@ impl Store {
     /// CONFLICT if it moved.
     pub async fn update(&self, tx: &mut Tx, env: &Environment, read_version: i64) -> Result<()> {
         let sql = "UPDATE environments SET branch = $1, state = $2, version = $3, source_ended_us = $4, updated_us = $5, \
-                   deleted_us = $6, body = $7, budget_previews = $10, budget_cpu = $11, budget_memory = $12, budget_waits_us = $13, \
-                   budget_add_previews = $14, budget_add_cpu = $15, budget_add_memory = $16 WHERE uid = $8 AND version = $9";
+                   deleted_us = $6, body = $7, believed_us = $10, budget_previews = $11, budget_cpu = $12, budget_memory = $13, \
+                   budget_waits_us = $14, budget_add_previews = $15, budget_add_cpu = $16, budget_add_memory = $17 \
+                   WHERE uid = $8 AND version = $9";
         let mut binds = args![
             &env.spec.source.branch,
             env.state().word(),
@@ -134,6 +136,7 @@ impl Store {
             body(env)?,
             &env.uid,
             read_version,
+            env.status.ended_seen_us.unwrap_or(0),
         ];
         binds.extend(super::budgets::columns(env));
         if tx.execute(sql, binds).await? == 1 {
@@ -187,15 +190,6 @@ impl Store {
     pub async fn clusters_in_use(&self) -> Result<Vec<String>> {
         let sql = "SELECT DISTINCT cluster FROM environments WHERE deleted_us = 0 ORDER BY cluster";
         self.db.fetch_all(sql, args![]).await?.iter().map(|row| row.text("cluster")).collect()
-    }
-
-    /// How many environments of a connection the source ended since then, and how many live.
-    pub async fn endings(&self, scm: &str, since_us: i64) -> Result<(i64, i64)> {
-        let sql = "SELECT COALESCE(SUM(CASE WHEN source_ended_us >= $2 THEN 1 ELSE 0 END), 0) AS ended, \
-                   COALESCE(SUM(CASE WHEN source_ended_us = 0 AND deleted_us = 0 THEN 1 ELSE 0 END), 0) AS living \
-                   FROM environments WHERE scm = $1";
-        let row = self.db.fetch_one(&as_ints(sql), args![scm, since_us]).await?;
-        Ok((row.int("ended")?, row.int("living")?))
     }
 
     /// A page of a list, one row more than asked for if there is one, and the rows' cursors.
@@ -311,11 +305,6 @@ fn source_ended_us(env: &Environment) -> i64 {
 
 fn body(env: &Environment) -> Result<String> {
     serde_json::to_string(env).map_err(Error::internal)
-}
-
-/// Sums are wider than BIGINT on one engine.
-fn as_ints(sql: &str) -> String {
-    sql.replace("COALESCE(SUM(", "CAST(COALESCE(SUM(").replace(", 0) AS", ", 0) AS BIGINT) AS")
 }
 
 fn condition(query: &ListQuery<'_>) -> Result<(String, Vec<Value>)> {

@@ -13,6 +13,8 @@ use crate::{
     model::{
         environment::Environment,
         expiry::{Warned, Warning},
+        hold::Hold,
+        orphan::{Orphan, Stage},
         state::State,
     },
 };
@@ -61,6 +63,24 @@ pub fn expiring(env: &Environment, warned: &Warned) -> NewEvent {
         warning: warning.into(),
     };
     event(&env.uid, &message)
+}
+
+/// Tells that a hold was placed or let go.
+pub fn hold(hold: &Hold) -> NewEvent {
+    use pb::hold_changed::Change;
+    let change = match (hold.released_us, hold.released_by.is_empty()) {
+        (0, _) => Change::Placed,
+        (_, true) => Change::Lifted,
+        (_, false) => Change::Released,
+    };
+    event(&hold.uid, &pb::HoldChanged { hold: Some(super::hold::render(hold, &[])), change: change.into() })
+}
+
+/// Tells that an orphan was found, decided on, or is gone.
+pub fn orphan(orphan: &Orphan, previous: Option<Stage>) -> NewEvent {
+    let previous = previous.map_or(pb::OrphanState::Unspecified, super::orphan::state);
+    let message = pb::OrphanChanged { orphan: Some(super::orphan::render(orphan)), previous_state: previous.into() };
+    event(&orphan.uid, &message)
 }
 
 /// An environment as an event tells of it.

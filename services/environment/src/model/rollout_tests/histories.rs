@@ -49,7 +49,7 @@ fn ten_thousand_histories_with_kills_end_where_they_should() {
                     now_us,
                     sure_us: now_us,
                     reading: &reading,
-                    is_held: false,
+                    gate: &Gate::Once,
                     poll_us: MINUTE_US,
                     seen: seen.as_ref(),
                 };
