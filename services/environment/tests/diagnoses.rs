@@ -208,6 +208,7 @@ async fn happenings_begin_with_now_and_go_on_to_the_end() {
         assert!(aspects.contains(&"Healthy".to_owned()), "{aspects:?}");
         let at_us = shop.clock.now_us();
         shop.fake.set(REPOSITORY, "7", Reading::Ended { reason: RetireReason::Closed, at_us });
+        support::tell(&shop.app, 7).await;
         let ends = async {
             let mut saw_deleting = false;
             while let Some(happening) = told.next().await {
@@ -242,6 +243,7 @@ async fn what_blocks_an_end_is_named_with_who_holds_it() {
         shop.cluster.edit(&object, |doc| doc["metadata"]["finalizers"] = serde_json::json!(["example.com/keep"]));
         let at_us = shop.clock.now_us();
         shop.fake.set(REPOSITORY, "7", Reading::Ended { reason: RetireReason::Closed, at_us });
+        support::tell(&shop.app, 7).await;
         shop.until(State::Deleting).await;
         for _ in 0..5 {
             shop.clock.advance_us(200_000);

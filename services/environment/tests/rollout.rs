@@ -101,6 +101,7 @@ impl Shop {
     async fn close(&self) {
         let at_us = self.clock.now_us();
         self.fake.set(REPOSITORY, &self.number.to_string(), Reading::Ended { reason: RetireReason::Closed, at_us });
+        support::tell(&self.app, self.number).await;
     }
 
     async fn power(&self, power: Power) {

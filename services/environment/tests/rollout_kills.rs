@@ -197,10 +197,11 @@ impl Town {
         self.check_gone().await;
     }
 
-    /// The brake on many endings is another suite's: it is let go as often as it holds.
+    /// Holds are another suite's: they are let go as often as they are placed.
     async fn until_gone(&self) {
         for _ in 0..12 {
             self.clock.advance_us(11 * 60_000_000);
+            support::release_all(&self.app).await;
             let mut tx = self.scratch.db.begin().await.unwrap();
             for number in &self.numbers {
                 enqueue(&mut tx, WORK_ENVIRONMENT, &self.env(*number).await.uid, 0).await.unwrap();

@@ -143,8 +143,6 @@ async fn what_ends_is_buried_counted_and_receipted() {
         assert_eq!(store.open_deletion(&mut tx, &env.uid, 8).await.unwrap(), Some(open));
         assert_eq!(store.open_deletion(&mut tx, &env.uid, 9).await.unwrap(), None);
         tx.commit().await.unwrap();
-        assert_eq!(store.endings("local", 50).await.unwrap(), (1, 1));
-        assert_eq!(store.endings("local", 51).await.unwrap(), (0, 1));
         assert_eq!(store.tombstone(&store.db, &env.key).await.unwrap(), Some(tombstone));
         assert_eq!(store.render(&env.uid, 1).await.unwrap(), Some(files));
         assert_eq!(store.render(&env.uid, 2).await.unwrap(), None);

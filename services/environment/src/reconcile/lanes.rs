@@ -29,29 +29,35 @@ impl Reconciler {
         let lane = match (env.retire.is_some() && env.deleted_us.is_none(), env.state()) {
             (false, _) => WORK_ENVIRONMENT,
             (true, State::DeleteBlocked) => WORK_BLOCKED,
+            // What was blocked once stays where it hinders nobody.
+            (true, _) if claim.kind == WORK_BLOCKED => WORK_BLOCKED,
             (true, _) => WORK_TEARDOWN,
         };
-        let is_here = match claim.kind.as_str() {
-            // What was blocked once stays where it hinders nobody.
-            WORK_BLOCKED => lane != WORK_ENVIRONMENT,
-            here => here == lane,
-        };
-        if !is_here {
+        if claim.kind != lane {
             if lane != WORK_ENVIRONMENT {
-                self.enqueue(lane, &env.uid).await?;
+                self.hand_over(lane, &env.uid).await?;
             }
             return Ok(Some(Next::Done));
         }
         if claim.kind != WORK_ENVIRONMENT && worker::item(&self.0.store.db, WORK_ENVIRONMENT, &env.uid).await?.is_some()
         {
-            self.enqueue(WORK_ENVIRONMENT, &env.uid).await?;
+            self.hand_over(WORK_ENVIRONMENT, &env.uid).await?;
             return Ok(Some(Next::After(HAND_OVER_WAIT)));
         }
         Ok(None)
     }
 
-    async fn enqueue(&self, lane: &str, uid: &str) -> Result<()> {
+    /// Makes an item due in a lane; of the two that tear down it is in one.
+    async fn hand_over(&self, lane: &str, uid: &str) -> Result<()> {
         let mut tx = self.0.store.db.begin().await?;
+        match lane {
+            WORK_BLOCKED => worker::cancel(&mut tx, WORK_TEARDOWN, uid).await?,
+            WORK_TEARDOWN if worker::item(&mut tx, WORK_BLOCKED, uid).await?.is_some() => {
+                worker::enqueue(&mut tx, WORK_BLOCKED, uid, 0).await?;
+                return tx.commit().await;
+            }
+            _ => {}
+        }
         worker::enqueue(&mut tx, lane, uid, 0).await?;
         tx.commit().await
     }

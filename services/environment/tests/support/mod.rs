@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_environment::{
-    app::{App, WantedPreview},
+    app::{App, HoldList, WantedPreview},
     config::Config as ServiceConfig,
     model::{
         config::Config,
@@ -76,6 +76,34 @@ pub fn method(name: &str) -> &'static str {
 
 pub fn call(caller: Caller, name: &str) -> Call {
     Call::for_test(caller, method(name))
+}
+
+/// A webhook about a pull request; only that it came counts.
+pub fn hook(number: i64) -> Vec<u8> {
+    format!(r#"{{"action":"whatever","number":{number},"repository":{{"id":{REPOSITORY}}}}}"#).into_bytes()
+}
+
+/// The source tells of a pull request.
+pub async fn tell(app: &App, number: i64) {
+    app.hint("local", "pull_request", &hook(number)).await.unwrap();
+}
+
+pub fn admin() -> Caller {
+    caller("user:default/root", &[], &[Role::PlatformAdmin])
+}
+
+/// A call of the service of holds or of orphans.
+pub fn ask(caller: Caller, method: &str) -> Call {
+    let service = if method.contains("Hold") { "HoldService" } else { "OrphanService" };
+    Call::for_test(caller, Box::leak(format!("/slipway.environment.v1.{service}/{method}").into_boxed_str()))
+}
+
+/// Lets go of every hold that stands, as far as that goes.
+pub async fn release_all(app: &App) {
+    let (holds, _) = app.list_holds(&ask(admin(), "ListHolds"), &HoldList::default()).await.unwrap_or_default();
+    for hold in holds {
+        let _ = app.release_hold(&ask(admin(), "ReleaseHold"), &hold.name(), "as it should be", "", false).await;
+    }
 }
 
 pub fn sha(digit: u64) -> String {
