@@ -104,6 +104,11 @@ impl Platform {
         self.handle.clone()
     }
 
+    /// Its process id; `None` while it is down.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Ends the process at once, as the kernel does.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

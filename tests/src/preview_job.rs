@@ -44,9 +44,19 @@ pub struct Answer {
 impl PreviewJob {
     /// Registers the cluster with the platform and makes the service from the golden path.
     pub async fn begin(handle: &Handle, cluster: Cluster, name: &str) -> Result<Self> {
+        Self::begin_routed(handle, cluster, name, environment::Routing::Unspecified).await
+    }
+
+    /// The same on a cluster where this answers at the hosts.
+    pub async fn begin_routed(
+        handle: &Handle,
+        cluster: Cluster,
+        name: &str,
+        routing: environment::Routing,
+    ) -> Result<Self> {
         let this = Self::unregistered(handle, cluster, name).await?;
-        std::fs::copy(this.cluster.kubeconfig(), handle.data().join("credentials/real.kubeconfig"))?;
-        this.register().await?;
+        let kubeconfig = std::fs::read(this.cluster.kubeconfig())?;
+        this.register(&kubeconfig, routing, false).await?;
         Ok(this)
     }
 
@@ -58,19 +68,29 @@ impl PreviewJob {
         Ok(Self { job, cluster })
     }
 
-    async fn register(&self) -> Result<()> {
+    /// Registers the cluster by this kubeconfig; or only has it checked, and says what its identity needs.
+    pub async fn register(
+        &self,
+        kubeconfig: &[u8],
+        routing: environment::Routing,
+        only_check: bool,
+    ) -> Result<environment::Cluster> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = self.job.handle.data().join("credentials/real.kubeconfig");
+        std::fs::write(&file, kubeconfig)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
         let request = environment::CreateClusterRequest {
             cluster_id: CLUSTER.to_owned(),
             cluster: Some(environment::Cluster {
                 kubeconfig_file: "real.kubeconfig".to_owned(),
                 default: true,
+                routing: routing.into(),
                 ..Default::default()
             }),
-            request_id: self.job.id("cluster"),
-            ..Default::default()
+            request_id: self.job.id(if only_check { "check" } else { "cluster" }),
+            validate_only: only_check,
         };
-        answered(|| async { self.job.admin.clusters().create_cluster(request.clone()).await }).await?;
-        Ok(())
+        Ok(answered(|| async { self.job.admin.clusters().create_cluster(request.clone()).await }).await?)
     }
 
     /// Ann's token, as her browser or script holds it.
@@ -107,13 +127,18 @@ impl PreviewJob {
         let (bare, dir) = (bare.to_str().context("not UTF-8")?, sources.to_str().context("not UTF-8")?);
         program::run("git", &["clone", "--quiet", bare, dir], scratch)?;
         program::run("git", &["checkout", "--quiet", sha], &sources)?;
-        let name = format!("registry.test/shop/{}", self.job.name);
-        let image = self.cluster.import_go(&name, &sources, &sha[..7], sha)?;
+        let image = self.cluster.import_go(&self.image_name(), &sources, &sha[..7], sha)?;
         std::fs::remove_dir_all(&sources)?;
         Ok(image)
     }
 
-    fn bare(&self) -> PathBuf {
+    /// Name of the service's images.
+    pub fn image_name(&self) -> String {
+        format!("registry.test/shop/{}", self.job.name)
+    }
+
+    /// The service's repository.
+    pub fn bare(&self) -> PathBuf {
         self.job.handle.data().join("scm").join(format!("{}.git", self.job.repository()))
     }
 
