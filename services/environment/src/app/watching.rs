@@ -81,6 +81,7 @@ struct Memory {
 }
 
 struct Settled {
+    cluster: String,
     token: u64,
     version: i64,
     at_us: i64,
@@ -100,7 +101,8 @@ impl Looked {
     pub fn settle(&self, env: &Environment, token: u64, now_us: i64) {
         let mut memory = self.memory();
         if memory.watched.contains(&env.cluster) {
-            memory.settled.insert(env.uid.clone(), Settled { token, version: env.version, at_us: now_us });
+            let cluster = env.cluster.clone();
+            memory.settled.insert(env.uid.clone(), Settled { cluster, token, version: env.version, at_us: now_us });
         }
     }
 
@@ -122,10 +124,10 @@ impl Looked {
         *memory.changes.entry(uid.to_owned()).or_default() += 1;
     }
 
-    /// A watch of a cluster began, broke or may have missed something: nothing that was known counts.
+    /// A watch of a cluster began, broke or may have missed something: nothing that was known of it counts.
     fn forget(&self, cluster: &str, is_watched: bool) {
         let mut memory = self.memory();
-        memory.settled.clear();
+        memory.settled.retain(|_, last| last.cluster != cluster);
         if is_watched {
             memory.watched.insert(cluster.to_owned())
         } else {
@@ -226,5 +228,28 @@ impl App {
 pub(super) async fn until(due: Option<Instant>) {
     if let Some(due) = due {
         tokio::time::sleep_until(due).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::environment::fixture;
+
+    #[test]
+    fn a_cluster_that_is_not_watched_spoils_nothing_of_one_that_is() {
+        let (looked, env) = (Looked::default(), fixture::preview());
+        looked.settle(&env, looked.token(&env.uid), 1);
+        assert!(!looked.is_unchanged(&env, 2), "nobody would tell of a change");
+        looked.forget(&env.cluster, true);
+        looked.settle(&env, looked.token(&env.uid), 1);
+        looked.forget("another", false);
+        assert!(looked.is_unchanged(&env, 2));
+        assert!(!looked.is_unchanged(&env, 2 + LOOK_EVERY_US), "now and then it is really looked at");
+        looked.change(&env.uid);
+        assert!(!looked.is_unchanged(&env, 2));
+        looked.settle(&env, looked.token(&env.uid), 2);
+        looked.forget(&env.cluster, true);
+        assert!(!looked.is_unchanged(&env, 3), "a watch that began anew may have missed something");
     }
 }

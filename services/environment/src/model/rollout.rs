@@ -363,7 +363,7 @@ fn overdue(env: &mut Environment, facts: &Facts<'_>, aspect: Aspect, text: &str)
 /// How long until the next look at something that moves: soon at first, then rarer; what changes is told anyway.
 pub fn look_after_us(since_us: i64) -> i64 {
     match since_us {
-        ..30_000_000 => SECOND_US,
+        ..30_000_000 => 2 * SECOND_US,
         30_000_000..120_000_000 => 3 * SECOND_US,
         _ => 10 * SECOND_US,
     }

@@ -15,8 +15,44 @@ use super::{
     tier::Tier,
 };
 
+/// How long pods may take to end before the namespace goes with what is left of them. A namespace whose pods are still ending is
+/// looked at by Kubernetes again only after half of their grace period: waiting here is sooner.
+const PODS_WAIT_US: i64 = 60 * 1_000_000;
+/// How soon a namespace that is emptied is looked at again, though nothing was told; its end is.
+const EMPTYING_WAIT_US: i64 = 5 * 1_000_000;
 /// Most objects that are named in a message and remembered.
 const LEFT_MAX: usize = 40;
+
+/// What a look at a namespace that shall go has to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The namespace itself says enough.
+    Nothing,
+    /// Its pods.
+    Pods,
+    /// Every kind that the cluster serves.
+    Everything,
+}
+
+/// What the next decision rests on: each kind costs a request, and proof is needed where something ends, not on the way.
+pub fn asks(env: &Environment, space: &Space) -> Asked {
+    let teardown = &env.status.progress.teardown;
+    match space {
+        Space::Foreign => Asked::Nothing,
+        Space::Ours { .. } => match teardown.step {
+            TeardownStep::PreHooks | TeardownStep::PostHooks if !env.status.progress.hooks.steps.is_empty() => {
+                Asked::Everything
+            }
+            TeardownStep::PreHooks | TeardownStep::PostHooks => Asked::Nothing,
+            TeardownStep::Routes | TeardownStep::Workloads => Asked::Nothing,
+            TeardownStep::Secrets => Asked::Pods,
+            TeardownStep::Namespace if env.tier == Tier::Development => Asked::Nothing,
+            TeardownStep::Namespace => Asked::Everything,
+        },
+        // Proof, not trust: also where the namespace is gone, nothing may be left under its name.
+        Space::Terminating { .. } | Space::Absent => Asked::Everything,
+    }
+}
 
 /// Decides the next step of a teardown in a cluster.
 pub fn step(env: &mut Environment, facts: &Facts<'_>) -> Action {
@@ -63,14 +99,25 @@ fn remaining(env: &mut Environment, facts: &Facts<'_>, remains: &Remains) -> Act
             TeardownStep::PostHooks => hooks(env, facts, remains, Phase::PostDelete, TeardownStep::PostHooks),
             TeardownStep::Routes => Action::Unroute,
             TeardownStep::Workloads => Action::Stop,
-            TeardownStep::Secrets => Action::Withdraw,
+            TeardownStep::Secrets => withdraw(env, remains, now_us),
             TeardownStep::Namespace => leave(env, remains),
         },
         Space::Terminating { .. } => {
             watch(env, remains, now_us);
-            Action::Wait(rollout::look_after_us(now_us - env.status.progress.teardown.moved_us))
+            let since_us = now_us - env.status.progress.teardown.moved_us;
+            Action::Wait(rollout::look_after_us(since_us).max(EMPTYING_WAIT_US))
         }
     }
+}
+
+/// What was bound goes once nobody uses it: after the pods, as long as they end in time.
+fn withdraw(env: &mut Environment, remains: &Remains, now_us: i64) -> Action {
+    let since_us = now_us - env.status.progress.teardown.moved_us;
+    if since_us >= PODS_WAIT_US || !remains.left.iter().any(|left| left.object.kind == "Pod") {
+        return Action::Withdraw;
+    }
+    tell(env, &left_text(&remains.left), now_us);
+    Action::Wait(rollout::look_after_us(since_us))
 }
 
 /// Whether its chart says that it stays (ENV-75).

@@ -15,6 +15,7 @@ use crate::{
         manifest::{self, Doc},
         observed::{self, Live, Reach, Remains, Routing, Seen, Space},
         outcome::namespace_ref,
+        teardown::{self, Asked},
     },
     world::{Probed, cluster::Cluster},
 };
@@ -26,18 +27,15 @@ const RAILS: [(&str, &str); 4] = [
     ("v1", "ResourceQuota"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
 ];
-/// Kinds that health is read from (ENV-84).
-const WORKLOADS: [(&str, &str); 7] = [
-    ("apps/v1", "Deployment"),
-    ("apps/v1", "ReplicaSet"),
-    ("apps/v1", "StatefulSet"),
-    ("apps/v1", "DaemonSet"),
-    ("batch/v1", "Job"),
-    ("v1", "Pod"),
-    ("v1", "PersistentVolumeClaim"),
-];
+/// Pods, which are counted and tell what is wrong (ENV-84).
+const POD: (&str, &str) = ("v1", "Pod");
+/// Kinds that objects of the inventory bring about, and that health is read from too.
+const BROUGHT: [(&str, (&str, &str)); 2] =
+    [("Deployment", ("apps/v1", "ReplicaSet")), ("StatefulSet", ("v1", "PersistentVolumeClaim"))];
 /// Kinds whose absence says nothing: they end by themselves, are guard rails, or another service's.
 const UNWATCHED: [&str; 4] = ["Namespace", "Job", "Secret", "Pod"];
+/// Kinds that are never listed: one object is read by its name, the others are another service's.
+const UNLISTED: [&str; 2] = ["Namespace", "Secret"];
 
 impl Reconciler {
     /// Looks, and keeps what was seen; silence is seen too.
@@ -59,8 +57,11 @@ impl Reconciler {
         let namespace = cluster.get(&namespace_ref(env)).await?;
         let space = observed::space(namespace.as_ref(), &env.uid);
         if env.retire.is_some() {
-            // Proof, not trust: also where the namespace is gone, nothing may be left under its name.
-            let left = if space == Space::Foreign { Vec::new() } else { cluster.remaining(&env.namespace).await? };
+            let left = match teardown::asks(env, &space) {
+                Asked::Nothing => Vec::new(),
+                Asked::Pods => cluster.list(POD.0, POD.1, &env.namespace, &[]).await?,
+                Asked::Everything => cluster.remaining(&env.namespace).await?,
+            };
             let hooks = hook::seen(&env.status.progress.hooks, &left);
             return Ok(Seen::Remains(Remains { hooks, ..observed::remains(namespace.as_ref(), &env.uid, &left) }));
         }
@@ -132,12 +133,17 @@ fn nothing(space: Space) -> Live {
     }
 }
 
+/// The kinds that matter to this environment: each costs a request.
+fn kinds(env: &Environment) -> BTreeSet<(&str, &str)> {
+    let held = env.status.inventory.iter().map(|held| (held.object.api_version.as_str(), held.object.kind.as_str()));
+    let held: BTreeSet<(&str, &str)> = held.filter(|(_, kind)| !UNLISTED.contains(kind)).collect();
+    let brought = BROUGHT.into_iter().filter(|(by, _)| held.iter().any(|(_, kind)| kind == by)).map(|(_, kind)| kind);
+    RAILS.into_iter().chain([POD]).chain(brought).chain(held.iter().copied()).collect()
+}
+
 /// Every object of the kinds that matter, at one time.
 async fn listed(cluster: &dyn Cluster, env: &Environment) -> Result<Vec<Doc>> {
-    let held = env.status.inventory.iter().map(|held| (held.object.api_version.as_str(), held.object.kind.as_str()));
-    let kinds: BTreeSet<(&str, &str)> =
-        RAILS.into_iter().chain(WORKLOADS).chain(held.filter(|(_, kind)| !UNWATCHED.contains(kind))).collect();
-    let lists = kinds.into_iter().map(|(api_version, kind)| async move {
+    let lists = kinds(env).into_iter().map(|(api_version, kind)| async move {
         let mut docs = cluster.list(api_version, kind, &env.namespace, &[]).await?;
         for doc in docs.iter_mut().filter(|doc| manifest::kind(doc).is_empty()) {
             (doc["apiVersion"], doc["kind"]) = (api_version.into(), kind.into());
