@@ -1,6 +1,7 @@
 //! Previews on a real Kubernetes: a pull request opens and its address answers; it closes and nothing is left.
 //!
-//! `SLIPWAY_TEST_CLUSTER_KILLS` sets the number of kills on the cluster (12 if unset), `SLIPWAY_TEST_SEED` repeats their moments.
+//! `SLIPWAY_TEST_CLUSTER_KILLS` sets the number of kills on the cluster (12 if unset, 300 with `SLIPWAY_TEST_FULL`), `SLIPWAY_TEST_SEED`
+//! repeats their moments.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
@@ -17,8 +18,13 @@ use slipway_tests::preview_job::PreviewJob;
 use slipway_tests::program;
 
 const TOOLS: &[&str] = &["git", "helm", "go", "kubectl"];
+/// Kills of a run, and of a run in full.
+const KILLS: (u64, u64) = (12, 300);
 /// Most kills of one walk, so that both engines have their share.
 const KILLS_A_WALK: usize = 6;
+/// Bounds of the time between the platform being ready and the next kill, in milliseconds: short ones fall into the steps of bringing up
+/// and tearing down, long ones into what waits for pods and for the namespace.
+const LIFE_MS: [std::ops::Range<u64>; 2] = [50..900, 300..2_800];
 /// A value that must be nowhere but in the cluster's Secret.
 const CANARY: &str = "canary-7c1f9e3b";
 
@@ -222,7 +228,8 @@ async fn killed_on_a_real_cluster_nothing_is_orphaned_and_nothing_doubled() {
     let Some(cluster) = ready("kills on Kubernetes") else { return };
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(default);
     let seed = number("SLIPWAY_TEST_SEED", u64::from(std::process::id()));
-    let wanted = usize::try_from(number("SLIPWAY_TEST_CLUSTER_KILLS", 12)).unwrap();
+    let default = if std::env::var_os("SLIPWAY_TEST_FULL").is_some() { KILLS.1 } else { KILLS.0 };
+    let wanted = usize::try_from(number("SLIPWAY_TEST_CLUSTER_KILLS", default)).unwrap();
     println!("SLIPWAY_TEST_SEED={seed}");
     let engines = Engine::all();
     let (mut kills, mut walks) = (0, 0);
@@ -231,6 +238,7 @@ async fn killed_on_a_real_cluster_nothing_is_orphaned_and_nothing_doubled() {
         let walk = killed_walk(engine, cluster.clone(), seed + walks as u64, (wanted - kills).min(KILLS_A_WALK)).await;
         kills += walk.unwrap_or_else(|e| panic!("walk {walks} on {engine:?}, seed {seed}: {e:?}"));
         walks += 1;
+        println!("{kills} of {wanted} kills after {walks} walks");
     }
     println!("{kills} kills in {walks} walks on Kubernetes and {engines:?}: always the same end");
 }
@@ -248,7 +256,8 @@ async fn killed_walk(engine: Engine, cluster: Cluster, seed: u64, wanted: usize)
             let (mut platform, mut moment) = (platform, seed | 1);
             while !is_over.load(Ordering::SeqCst) && kills.load(Ordering::SeqCst) < wanted {
                 moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                std::thread::sleep(Duration::from_millis(300 + (moment >> 33) % 2_500));
+                let life = &LIFE_MS[kills.load(Ordering::SeqCst) % LIFE_MS.len()];
+                std::thread::sleep(Duration::from_millis(life.start + (moment >> 33) % (life.end - life.start)));
                 platform.restart()?;
                 kills.fetch_add(1, Ordering::SeqCst);
             }

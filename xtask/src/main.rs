@@ -2,6 +2,7 @@
 //!
 //! Owns the way from a fresh clone to a running or tested platform; refuses anything the product itself should do.
 
+mod bench;
 mod cluster;
 mod postgres;
 mod process;
@@ -28,7 +29,7 @@ enum Verb {
     /// Runs every check and all tests, and names the real components used.
     Test(test::Options),
     /// Measures the platform; the figures of docs/benchmarks.md.
-    Bench,
+    Bench(bench::Options),
     /// Writes the generated documents anew.
     Docs,
     /// Runs the built `slipway` with the arguments given.
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Up(options) => up::run(&options),
         Verb::Test(options) => test::run(&options),
-        Verb::Bench => test::bench(),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Docs => test::docs(),
         Verb::Slipway(rest) => up::slipway(&rest),
         Verb::Tools(options) => tools::run(&options),

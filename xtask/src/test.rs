@@ -20,6 +20,9 @@ pub struct Options {
     /// Fails if a real component (Postgres, Helm, Go, Kubernetes …) is missing, instead of skipping what needs it.
     #[arg(long)]
     require_all: bool,
+    /// Runs the long ones in full too: hundreds of kills on the real cluster, about an hour more.
+    #[arg(long)]
+    full: bool,
     /// Runs the tests alone, without formatting, lints and dependency rules.
     #[arg(long)]
     only_tests: bool,
@@ -106,15 +109,6 @@ fn refuse(options: &Options, missing: &[(&str, String)]) -> Result<()> {
     Ok(())
 }
 
-/// Measures the release build: interleaved runs in one session.
-pub fn bench() -> Result<()> {
-    let installed = tools::ensure(&["helm"])?;
-    process::run(cargo().args(["build", "--locked", "--release", "--package", "slipway-standalone"]))?;
-    let mut bench = cargo();
-    bench.args(["bench", "--locked", "--quiet", "--package", "slipway-tests", "--bench", "platform"]);
-    process::run(bench.env("PATH", installed.path()?))
-}
-
 /// Writes the documents that are generated from the sources.
 pub fn docs() -> Result<()> {
     let mut tests = cargo();
@@ -156,6 +150,9 @@ fn build(options: &Options, installed: &tools::Installed) -> Result<()> {
 fn tests(options: &Options, used: &Used) -> Result<()> {
     let mut tests = cargo_test(options, &[]);
     tests.env("PATH", used.installed.path()?).env("SLIPWAY_TEST_CLIENTS", proto::clients_dir());
+    if options.full {
+        tests.env("SLIPWAY_TEST_FULL", "1");
+    }
     if let Some(server) = &used.server {
         tests.env("SLIPWAY_TEST_POSTGRES", server.dsn());
     }
@@ -169,7 +166,8 @@ fn has(installed: &tools::Installed, name: &str) -> bool {
     installed.found.iter().any(|(found, _)| *found == name)
 }
 
-fn cargo() -> Command {
+/// cargo at the root of the clone.
+pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(process::root());
     command

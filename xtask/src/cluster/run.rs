@@ -58,6 +58,14 @@ impl ForTests {
         }
     }
 
+    /// Has pods go to this many fake nodes, where they are ready without running; a cluster that was given stays as it is.
+    pub fn fake_nodes(&self, installed: &tools::Installed, count: u32) -> Result<()> {
+        match self {
+            Self::Given(_) => Ok(()),
+            Self::Started(running) => super::kwok::scale(&running.home, &Programs::of(installed)?, count),
+        }
+    }
+
     /// Stops what was started for the run; an error says what is left of it.
     pub fn stop(self) -> Result<()> {
         match self {

@@ -24,6 +24,9 @@ const STATE_BYTES_MAX: u64 = 256 << 10;
 /// Most pull requests of one repository that are looked at.
 const PULL_REQUESTS_MAX: usize = 10_000;
 
+/// Pull requests whose refs are asked for at one time.
+const LISTED_MAX: usize = 200;
+
 /// What the state file holds; the commits are refs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State {
@@ -64,10 +67,18 @@ impl Local {
     /// As [`Local::pull_request`]; a listing is complete or an error.
     pub(in crate::scm) async fn open_pull_requests(&self, name: &str) -> Result<Vec<PullRequest>> {
         let dir = self.dir(name)?;
-        let mut found = Vec::new();
+        let mut open = Vec::new();
         for number in numbers(&dir)? {
-            if let Some(state) = read_state(&dir, number)?.filter(|s| s.open) {
-                found.push(self.render(name, number, state).await?);
+            open.extend(read_state(&dir, number)?.filter(|state| state.open).map(|state| (number, state)));
+        }
+        let (repo, mut found) = (self.git(name).await?, Vec::new());
+        // One look at the refs of many: a process for each would be most of the work.
+        for some in open.chunks(LISTED_MAX) {
+            let names = some.iter().map(|(number, state)| refs_of(*number, state)).collect::<Result<Vec<_>>>()?;
+            let shas = repo.resolve_all(&names.iter().flatten().collect::<Vec<_>>()).await?;
+            for ((number, state), refs) in some.iter().zip(shas.chunks_exact(3)) {
+                let refs = [refs[0].clone(), refs[1].clone(), refs[2].clone()];
+                found.push(self.shown(name, *number, state.clone(), refs).await?);
             }
         }
         Ok(found)
@@ -292,14 +303,23 @@ impl Local {
     }
 
     async fn render(&self, name: &str, number: i64, state: State) -> Result<PullRequest> {
-        let repo = self.git(name).await?;
-        let missing = || Error::internal(format!("pull request {number} of {name} has a state file and no commits"));
-        let (ours, base) = (pull_ref(number, "head")?, pull_ref(number, "base")?);
-        let head_ref = RefName::branch(&state.head_ref)?;
-        let refs = repo.resolve_all(&[&ours, &base, &head_ref]).await?;
-        let [Some(kept), Some(base), own] = refs.as_slice() else { return Err(missing()) };
+        let [head, base, branch] = refs_of(number, &state)?;
+        let refs = self.git(name).await?.resolve_all(&[&head, &base, &branch]).await?;
+        let [head, base, branch] = refs.as_slice() else { return Err(no_commits(name, number)) };
+        self.shown(name, number, state, [head.clone(), base.clone(), branch.clone()]).await
+    }
+
+    /// A pull request by its state and what its refs point at: the kept head, the base, the branch.
+    async fn shown(
+        &self,
+        name: &str,
+        number: i64,
+        state: State,
+        [kept, base, own]: [Option<Sha>; 3],
+    ) -> Result<PullRequest> {
+        let (Some(kept), Some(base)) = (kept, base) else { return Err(no_commits(name, number)) };
         let branch = match &state.head_repository {
-            None => own.clone(),
+            None => own,
             // The commits of a fork are here only as far as they were fetched.
             Some(fork) => match self.git(fork).await {
                 Ok(fork) => fork.branch_head(&state.head_ref).await?,
@@ -307,7 +327,7 @@ impl Local {
             },
         };
         let follows = state.open && state.head_repository.is_none();
-        let head = branch.clone().filter(|_| follows).unwrap_or_else(|| kept.clone());
+        let head = branch.clone().filter(|_| follows).unwrap_or(kept);
         let fork = state.head_repository.as_deref().is_some_and(|other| other != name);
         Ok(PullRequest {
             number,
@@ -331,6 +351,15 @@ impl Local {
             merge_sha: state.merge_sha,
         })
     }
+}
+
+/// The refs of a pull request: its kept head, its base, its branch.
+fn refs_of(number: i64, state: &State) -> Result<[RefName; 3]> {
+    Ok([pull_ref(number, "head")?, pull_ref(number, "base")?, RefName::branch(&state.head_ref)?])
+}
+
+fn no_commits(name: &str, number: i64) -> Error {
+    Error::internal(format!("pull request {number} of {name} has a state file and no commits"))
 }
 
 /// Makes the branch if it is missing, commits the files if there are any, and answers the head.
