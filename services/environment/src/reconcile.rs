@@ -141,7 +141,7 @@ impl Reconciler {
     async fn end(&self, claim: &Claim, before: &Environment, env: &mut Environment) -> Result<()> {
         let mut tx = self.0.store.db.begin().await?;
         // First the source's turn, then the work: who lets go of a hold locks in this order too.
-        self.0.store.take_turn(&mut tx, &env.spec.source.scm).await?;
+        self.0.store.hold_turn(&mut tx, &env.spec.source.scm).await?;
         claim.guard(&mut tx).await?;
         if self.0.may_end(&mut tx, before).await? {
             self.0.save_status(&mut tx, before, env).await?;

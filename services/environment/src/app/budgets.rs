@@ -75,7 +75,7 @@ pub struct BudgetChange {
 impl App {
     /// Lets an environment in if there is room, else puts it into the line; the books stay as they are until the transaction ends.
     pub(crate) async fn claim(&self, tx: &mut Tx, env: &mut Environment) -> Result<Verdict> {
-        self.store.take_turn(tx, &env.owner).await?;
+        self.store.budget_turn(tx, &env.owner).await?;
         let limits = self.limits(tx, &env.owner).await?;
         let books = self.store.books(tx, &env.owner).await?;
         let ask = Ask { uid: env.uid.clone(), service: env.service.clone(), adds: budget::adds(env) };
@@ -170,7 +170,7 @@ impl App {
             Begun::Replay(answer) => return Ok(answer),
             Begun::Fresh(change) => change,
         };
-        self.store.take_turn(change.tx(), team).await?;
+        self.store.budget_turn(change.tx(), team).await?;
         let before = self.store.budget(change.tx(), team).await?;
         let name = budget::name(team);
         if !ask.etag.is_empty() && ask.etag != before.etag() {

@@ -97,7 +97,7 @@ impl App {
     /// Holds a source, or one repository of it, because of an answer that cannot be believed.
     pub(super) async fn doubt(&self, doubt: Doubt<'_>) -> Result<()> {
         let mut tx = self.store.db.begin().await?;
-        self.store.take_turn(&mut tx, doubt.scm).await?;
+        self.store.hold_turn(&mut tx, doubt.scm).await?;
         self.place_hold(&mut tx, doubt).await?;
         tx.commit().await
     }
@@ -128,7 +128,7 @@ impl App {
     pub(super) async fn lift(&self, standing: &[Hold], repository_id: &str) -> Result<()> {
         for hold in standing.iter().filter(|hold| hold.repository_id == repository_id && !hold.cause.needs_release()) {
             let mut tx = self.store.db.begin().await?;
-            self.store.take_turn(&mut tx, &hold.scm).await?;
+            self.store.hold_turn(&mut tx, &hold.scm).await?;
             self.let_go(&mut tx, &hold.released("", GOOD_ANSWER, self.now_us())).await?;
             tx.commit().await?;
             tracing::info!(hold = %hold.name(), source = %hold.scm, "lifted by a good answer");
@@ -202,7 +202,7 @@ impl App {
         if only_check {
             return Ok(answer);
         }
-        self.store.take_turn(mutation.tx(), &answer.hold.scm).await?;
+        self.store.hold_turn(mutation.tx(), &answer.hold.scm).await?;
         self.let_go(mutation.tx(), &answer.hold).await?;
         let about = Change { resource: name, uid: &answer.hold.uid, fields: &["release_time", "release_reason"] };
         mutation.commit(&answer, about).await?;

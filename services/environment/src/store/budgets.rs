@@ -15,7 +15,7 @@ use crate::model::{
 
 impl Store {
     /// Takes a team's turn until the transaction ends.
-    pub async fn take_turn(&self, tx: &mut Tx, team: &str) -> Result<()> {
+    pub async fn budget_turn(&self, tx: &mut Tx, team: &str) -> Result<()> {
         let sql = "INSERT INTO budget_turns (team, turn) VALUES ($1, 1) \
                    ON CONFLICT (team) DO UPDATE SET turn = budget_turns.turn + 1";
         tx.execute(sql, args![team]).await.map(drop)

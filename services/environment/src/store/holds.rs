@@ -47,7 +47,7 @@ pub struct Living {
 
 impl Store {
     /// Takes the turn of a source: endings are counted one after the other until this transaction ends.
-    pub async fn take_turn(&self, tx: &mut Tx, scm: &str) -> Result<()> {
+    pub async fn hold_turn(&self, tx: &mut Tx, scm: &str) -> Result<()> {
         let sql = "INSERT INTO source_gates (scm, passed) VALUES ($1, 1) \
                    ON CONFLICT (scm) DO UPDATE SET passed = source_gates.passed + 1";
         tx.execute(sql, args![scm]).await.map(drop)
