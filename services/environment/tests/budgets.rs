@@ -193,7 +193,7 @@ async fn pull_requests_wait_and_are_served_oldest_first() {
         // Room wakes the line: nobody polls here.
         let gone = Reading::Ended { reason: RetireReason::Closed, at_us: team.clock.now_us() };
         team.fake.set(REPOSITORY, "1", gone);
-        team.wake_worker(1).await;
+        support::tell(&team.app, 1).await;
         team.run().await;
         assert!(!team.waits(3).await && team.waits(4).await && team.waits(5).await, "{}", team.scratch.engine);
         let deleted = team.app.delete_preview(&call(ann(), "DeletePreview"), support::SERVICE, 2, "").await.unwrap();

@@ -59,7 +59,12 @@ impl Reconciler {
         if env.retire.is_some() {
             let left = match teardown::asks(env, &space) {
                 Asked::Nothing => Vec::new(),
-                Asked::Pods => cluster.list(POD.0, POD.1, &env.namespace, &[]).await?,
+                Asked::Pods => {
+                    let mut pods = cluster.list(POD.0, POD.1, &env.namespace, &[]).await?;
+                    // What ran to its end, as a hook's pod, uses nothing any more.
+                    pods.retain(|pod| !matches!(manifest::text(pod, "/status/phase"), "Succeeded" | "Failed"));
+                    pods
+                }
                 Asked::Everything => cluster.remaining(&env.namespace).await?,
             };
             let hooks = hook::seen(&env.status.progress.hooks, &left);
