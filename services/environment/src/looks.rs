@@ -19,8 +19,6 @@ use crate::{
 };
 
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
-/// How often a look at an ending life is repeated.
-const ENDING_EVERY: Duration = Duration::from_secs(2);
 
 /// How often a look waits for the catalog before it is left to the poll; about two minutes.
 const TRIES_MAX: i64 = 7;
@@ -46,7 +44,6 @@ impl Handler for PullRequests {
         let (scm, repository, number) = (parts.next(), parts.next(), parts.next().and_then(|n| n.parse().ok()));
         let (Some(scm), Some(repository), Some(number)) = (scm, repository, number) else { return Ok(Next::Done) };
         match self.0.look(scm, repository, number).await {
-            Err(error) if error.is(&crate::error::ENVIRONMENT_DELETING) => Ok(Next::After(ENDING_EVERY)),
             // The catalog may be about to read the repository; after some tries the poll goes on.
             Ok(false) if claim.attempts <= TRIES_MAX => {
                 Err(Error::new(&SERVICE_UNKNOWN, format!("the catalog does not know every service of {}", claim.id)))

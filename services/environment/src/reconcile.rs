@@ -34,7 +34,7 @@ use crate::{
         observed::Seen,
         policy,
         preflight::{self, Fit},
-        preview::{self, Reading, Tombstone},
+        preview::{self, Reading},
         progress::TeardownStep,
         receipt, rollout,
         step::{self, Action, Facts},
@@ -366,9 +366,7 @@ impl Reconciler {
         let mut tx = self.0.store.db.begin().await?;
         claim.guard(&mut tx).await?;
         self.0.store.insert_receipt(&mut tx, &receipt::of(&env, now_us)).await?;
-        if let Some(retire) = &env.retire {
-            let head_sha = env.spec.source.head_sha.clone();
-            let tombstone = Tombstone { reason: retire.reason, at_us: retire.at_us, head_sha };
+        if let Some(tombstone) = env.tombstone() {
             self.0.store.bury(&mut tx, &env.key, &tombstone).await?;
         }
         self.0.store.drop_render(&mut tx, &env.uid).await?;

@@ -1,6 +1,8 @@
 //! What happens to pull requests, and what that does to their previews (ENV-27), through both adapters of the source provider. What
 //! each wrong answer does not bring about stands in `github.rs`.
 #![allow(clippy::unwrap_used)]
+#[path = "support/cluster.rs"]
+mod cluster;
 mod support;
 
 use std::{
@@ -12,6 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cluster::Tapped;
 use slipway_environment::{
     app::{App, WORK_ENVIRONMENT, WORK_PULL_REQUEST, WantedPreview, pull_request_id},
     model::{
@@ -22,7 +25,7 @@ use slipway_environment::{
     },
     store::Store,
     worker,
-    world::{Repository, Sources, World, fake::Fake, sources::ScmSources},
+    world::{Repository, Sources, World, fake::Fake, fake_cluster::FakeCluster, sources::ScmSources},
 };
 use slipway_kit::{
     clock::Clock,
@@ -295,6 +298,61 @@ async fn a_transferred_repository_keeps_its_previews_and_their_names() {
     let source = &env.spec.source;
     assert_eq!((source.repository.as_str(), source.head_sha.as_str()), ("other/payments2", sha.as_str()));
     assert_eq!((env.uid, env.key, env.label_id), (before.uid, before.key, before.label_id));
+}
+
+#[tokio::test]
+async fn a_reopened_pull_request_lives_again_at_once_although_its_last_life_cannot_end() {
+    for scratch in support::databases().await {
+        let (fake, clock) = (Fake::default(), Clock::manual(1_800_000_000_000_000));
+        fake.add_service("payments", REPOSITORY, OWNER);
+        let kube = FakeCluster::new(clock.clone());
+        let world = Tapped::new(&fake, Arc::new(kube.clone()));
+        let app = app_over(&scratch, world.world(), clock.clone()).await;
+        let store = Store::new(scratch.db.clone());
+        let until = async |uid: Option<&str>, state: State| {
+            for _ in 0..200 {
+                let found = match uid {
+                    Some(uid) => store.by_uid(&scratch.db, uid).await.unwrap().unwrap(),
+                    None => store.by_label(&scratch.db, "pr-7-payments").await.unwrap().unwrap(),
+                };
+                if found.state() == state {
+                    return found;
+                }
+                wake(&scratch, REPOSITORY, 7).await;
+                worker(&app, 1).run_due().await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                clock.advance_us(200_000);
+            }
+            panic!("never {}", state.word());
+        };
+        let set = |reading| fake.set(REPOSITORY, "7", reading);
+        let ended = |at_us| Reading::Ended { reason: RetireReason::Closed, at_us };
+        set(open(1));
+        app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 1)).await.unwrap();
+        let first = until(None, State::Ready).await;
+        // Something in its namespace cannot go, and the pull request is closed and opened again.
+        let held = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "held", "namespace": first.namespace, "finalizers": ["acme.io/hold"]}});
+        let held = slipway_environment::model::manifest::object(&kube.apply_as("other", &held, false).unwrap());
+        set(ended(clock.now_us()));
+        until(Some(&first.uid), State::Deleting).await;
+        clock.advance_us(6 * 60_000_000);
+        until(Some(&first.uid), State::DeleteBlocked).await;
+        set(Reading::Open(support::head(2, clock.now_us())));
+        app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 2)).await.unwrap();
+        let second = until(None, State::Ready).await;
+        assert!(second.uid != first.uid && second.namespace != first.namespace, "{}", scratch.engine);
+        assert_eq!((&second.label_id, &second.key), (&first.label_id, &first.key));
+        assert_eq!(store.by_uid(&scratch.db, &first.uid).await.unwrap().unwrap().state(), State::DeleteBlocked);
+        // What held the first goes: it ends, and takes nothing of the second with it.
+        kube.edit(&held, |doc| doc["metadata"]["finalizers"] = serde_json::json!([]));
+        until(Some(&first.uid), State::Deleted).await;
+        assert_eq!(until(None, State::Ready).await.uid, second.uid);
+        assert!(kube.everything(&first.namespace).is_empty() && !kube.everything(&second.namespace).is_empty());
+        set(ended(clock.now_us()));
+        until(Some(&second.uid), State::Deleted).await;
+        assert_eq!(store.all_living().await.unwrap(), Vec::<String>::new());
+    }
 }
 
 /// The provider; between a reading and what is done with it the pull request is closed and its preview torn down.

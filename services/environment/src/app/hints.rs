@@ -4,7 +4,7 @@
 use serde_json::Value;
 use slipway_kit::{
     db::Tx,
-    error::{ALREADY_EXISTS, CONFLICT, Error, NOT_FOUND, Result, SERVICE_UNKNOWN},
+    error::{ALREADY_EXISTS, CONFLICT, NOT_FOUND, Result, SERVICE_UNKNOWN},
     worker,
 };
 
@@ -91,14 +91,17 @@ impl App {
     async fn look_for(&self, service: &ServiceFacts, source: &Source) -> Result<()> {
         let subject = pull_subject(source);
         let key = names::natural_key(&subject, &service.reference);
-        if let Some(env) = self.store.living(&self.store.db, &key).await? {
+        let ending = self.store.living(&self.store.db, &key).await?;
+        if let Some(env) = &ending {
             let mut tx = self.store.db.begin().await?;
             // Webhooks have living ones looked at: the source told, so that one reading counts (ENV-42).
             self.store.tell(&mut tx, &env.uid, self.now_us()).await?;
             worker::enqueue(&mut tx, WORK_ENVIRONMENT, &env.uid, 0).await?;
             tx.commit().await?;
-            // The life that ends is followed by another look: the pull request may be open again.
-            return if env.retire.is_some() { Err(still_ending(&env.label_id)) } else { Ok(()) };
+            // A life that ends stands in nobody's way: the pull request may be open again.
+            if env.retire.is_none() {
+                return Ok(());
+            }
         }
         let Reading::Open(head) = self.world.sources.read(source).await else { return Ok(()) };
         let is_configured = !head.config.as_ref().is_err_and(|fault| fault.starts_with(config::MISSING));
@@ -107,7 +110,10 @@ impl App {
         }
         let place = self.place(Tier::Development, "").await?;
         let mut tx = self.store.db.begin().await?;
-        let last = self.store.tombstone(&mut tx, &key).await?;
+        let last = match ending.and_then(|env| env.tombstone()) {
+            Some(last) => Some(last),
+            None => self.store.tombstone(&mut tx, &key).await?,
+        };
         if last.is_some_and(|last| !preview::may_live_again(&last, &head, Wish::Seen)) {
             return Ok(());
         }
@@ -178,7 +184,7 @@ impl App {
         };
         for service in services {
             let key = names::natural_key(&pull_subject(&source), &service.reference);
-            if self.store.living(&mut *tx, &key).await?.is_none() {
+            if self.store.living(&mut *tx, &key).await?.is_none_or(|env| env.retire.is_some()) {
                 return Ok(true);
             }
         }
@@ -227,9 +233,4 @@ impl App {
         }
         tx.commit().await
     }
-}
-
-/// Makes the look come again with back-off.
-fn still_ending(label_id: &str) -> Error {
-    Error::new(&crate::error::ENVIRONMENT_DELETING, format!("environments/{label_id} is being torn down"))
 }

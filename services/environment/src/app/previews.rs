@@ -110,10 +110,13 @@ impl App {
         if now.as_ref().map(|env| (&env.uid, env.version)) != before.as_ref().map(|env| (&env.uid, env.version)) {
             return Err(Error::new(&CONFLICT, "the preview changed while the pull request was read"));
         }
-        let env = match now {
+        // Of a life that ends, what will remain of it decides on the next one.
+        let ending = now.as_ref().and_then(Environment::tombstone);
+        let lives_again = ending.is_some_and(|last| preview::may_live_again(&last, &head, Wish::Asked));
+        let env = match now.filter(|_| !lives_again) {
             Some(env) => self.renew(call, &mut mutation, env, &head, wanted).await?,
             None => {
-                let tombstone = self.store.tombstone(mutation.tx(), &key).await?;
+                let tombstone = self.store.tombstone(mutation.tx(), &key).await?.filter(|_| !lives_again);
                 if tombstone.is_some_and(|last| !preview::may_live_again(&last, &head, Wish::Asked)) {
                     return Err(Error::new(&PREVIEW_ENDED, "the preview of this pull request was deleted"));
                 }

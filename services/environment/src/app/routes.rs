@@ -22,7 +22,7 @@ use crate::model::{
     approval,
     environment::{Environment, Power, Target},
     manifest::Doc,
-    route::{self, Route},
+    route::{self, Route, RouteState},
 };
 
 /// How long hints are gathered before the cluster is asked.
@@ -87,8 +87,12 @@ impl Routes {
             let kept = old.iter().filter(|(_, route)| !is_whole && !fresh.contains_key(&route.uid));
             let mut new: BTreeMap<String, Arc<Route>> = kept.map(|(h, r)| (h.clone(), r.clone())).collect();
             for route in fresh.into_values().flatten() {
+                // Under the host of a life that ends, the next one may be up already.
+                if new.get(&route.host).is_some_and(|known| known.state != RouteState::None) {
+                    continue;
+                }
                 let same = old.get(&route.host).filter(|known| ***known == route).cloned();
-                new.entry(route.host.clone()).or_insert_with(|| same.unwrap_or_else(|| Arc::new(route)));
+                new.insert(route.host.clone(), same.unwrap_or_else(|| Arc::new(route)));
             }
             let changed = table.is_none() || new != *old;
             if changed {

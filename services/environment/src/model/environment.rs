@@ -14,6 +14,7 @@ use super::{
     condition::{Aspect, At, Conditions, Verdict},
     config::Config,
     expiry::Warned,
+    preview::Tombstone,
     progress::Progress,
     rollout,
     state::{self, State},
@@ -471,6 +472,12 @@ impl Environment {
         self.status.conditions.set(Aspect::Deleting, Verdict::True, reason.word(), "The teardown has begun.", at);
         self.status.conditions.clear(Aspect::Stalled);
         true
+    }
+
+    /// What will remain of a life that ends; none while it lives.
+    pub fn tombstone(&self) -> Option<Tombstone> {
+        let head_sha = self.spec.source.head_sha.clone();
+        self.retire.as_ref().map(|retire| Tombstone { reason: retire.reason, at_us: retire.at_us, head_sha })
     }
 
     /// Stops this generation until a new one or the slow retry.

@@ -9,6 +9,7 @@ use slipway_kit::id;
 
 use super::{
     access::Access,
+    approval,
     environment::{Environment, Power},
     manifest::{self, Doc},
     names, state,
@@ -140,7 +141,8 @@ pub fn routes(env: &Environment, docs: &[Doc], slices: &[Doc], default_host: &st
 /// What stands behind the routes of an environment that has, or has not, ready addresses.
 pub fn route_state(env: &Environment, is_ready: bool) -> RouteState {
     use state::State;
-    if env.retire.is_some() || env.deleted_us.is_some() {
+    // What nobody approved answers nobody, from the push on.
+    if env.retire.is_some() || env.deleted_us.is_some() || approval::is_missing(env) {
         return RouteState::None;
     }
     if env.power == Power::Asleep {

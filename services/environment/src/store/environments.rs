@@ -62,6 +62,10 @@ pub const FILTER: &[Field] = &[
     Field { name: "create_time", column: "created_us", kind: Kind::Time },
 ];
 
+/// Lives of one name in the order that answers which is meant: the one that lives, the one that ends, the last that was.
+const NEWEST: &str = "(CASE WHEN deleted_us > 0 THEN 2 WHEN state IN ('DELETING', 'DELETE_BLOCKED') THEN 1 ELSE 0 END), \
+                      created_us DESC";
+
 /// A question for a list.
 pub struct ListQuery<'a> {
     /// Rows the caller may see.
@@ -150,16 +154,16 @@ impl Store {
         one(exec, "SELECT body FROM environments WHERE uid = $1", args![uid]).await
     }
 
-    /// The living environment of that label, else its last life.
+    /// The living environment of that label, else the one that ends, else its last life.
     pub async fn by_label(&self, exec: impl Into<Exec<'_>>, label_id: &str) -> Result<Option<Environment>> {
-        let sql = "SELECT body FROM environments WHERE label_id = $1 \
-                   ORDER BY (CASE WHEN deleted_us = 0 THEN 0 ELSE 1 END), created_us DESC LIMIT 1";
-        one(exec, sql, args![label_id]).await
+        let sql = format!("SELECT body FROM environments WHERE label_id = $1 ORDER BY {NEWEST} LIMIT 1");
+        one(exec, &sql, args![label_id]).await
     }
 
-    /// The living environment of a key.
+    /// The living environment of a key, else the one that ends.
     pub async fn living(&self, exec: impl Into<Exec<'_>>, key: &str) -> Result<Option<Environment>> {
-        one(exec, "SELECT body FROM environments WHERE natural_key = $1 AND deleted_us = 0", args![key]).await
+        let sql = "SELECT body FROM environments WHERE natural_key = $1 AND deleted_us = 0";
+        one(exec, &format!("{sql} ORDER BY {NEWEST} LIMIT 1"), args![key]).await
     }
 
     /// Uids of living environments that show a branch of a repository.
@@ -266,8 +270,11 @@ impl Store {
         row.map(|row| row.json("body")).transpose()
     }
 
-    /// Sets what remains of a life.
+    /// Sets what remains of a life; a life that took long to end says nothing about one that ended after it.
     pub async fn bury(&self, tx: &mut Tx, key: &str, tombstone: &Tombstone) -> Result<()> {
+        if self.tombstone(&mut *tx, key).await?.is_some_and(|last| last.at_us > tombstone.at_us) {
+            return Ok(());
+        }
         let sql = "INSERT INTO tombstones (natural_key, body) VALUES ($1, $2) \
                    ON CONFLICT (natural_key) DO UPDATE SET body = excluded.body";
         let body = serde_json::to_string(tombstone).map_err(Error::internal)?;
