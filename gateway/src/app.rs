@@ -3,6 +3,7 @@
 //! Refuses to change anything without its audit record, and to decide on facts older than a second.
 
 pub mod access;
+pub mod assertion_keys;
 pub mod assertions;
 pub mod authentication;
 pub mod doubts;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use slipway_kit::{
     db::DbConfig,
     error::{Result, Violations},
+    program::Configured,
 };
 
 use crate::{
@@ -228,6 +229,16 @@ fn subject() -> String {
 
 fn namespace() -> String {
     "default".to_owned()
+}
+
+impl Configured for Config {
+    fn database(&self) -> &DbConfig {
+        &self.database
+    }
+
+    fn validate(&self) -> Result<()> {
+        Self::validate(self)
+    }
 }
 
 impl Config {

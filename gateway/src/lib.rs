@@ -23,7 +23,11 @@ use slipway_kit::{
     error::{Error, INVALID_CONFIG, Result},
     fetch::Fetcher,
     page::Sealer,
-    serve::{Context, Peers, Service, Shutdown, transport},
+    program::Built,
+    serve::{
+        Context, Peers, Service, Shutdown,
+        transport::{self, Security},
+    },
 };
 use slipway_proto::access::v1::{
     delegation_service_server::DelegationServiceServer, probe_service_server::ProbeServiceServer,
@@ -33,8 +37,9 @@ use slipway_proto::access::v1::{
 use tokio::net::TcpListener;
 
 use app::{
-    access::Access, authentication::Authentication, doubts::Doubts, jobs::Jobs, lists::Lists, rates::Limits,
-    role_bindings::RoleBindings, sessions::Sessions, tokens::Tokens, trust_entries::TrustEntries,
+    access::Access, assertion_keys::AssertionKeys, authentication::Authentication, doubts::Doubts, jobs::Jobs,
+    lists::Lists, rates::Limits, role_bindings::RoleBindings, sessions::Sessions, tokens::Tokens,
+    trust_entries::TrustEntries,
 };
 pub use config::Config;
 use edge::{Edge, Parts, Proxy, Webhooks};
@@ -47,8 +52,8 @@ pub struct Gateway {
     pub service: Service,
     /// Its side towards the outside.
     pub edge: Edge,
-    /// The first administrator's token, until it was used once; to be printed and nowhere kept.
-    pub first_token: Option<String>,
+    /// What signs assertions; a benchmark makes its own with it.
+    pub signer: Arc<Signer>,
     config: Config,
     shutdown: Shutdown,
 }
@@ -65,7 +70,8 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
     let key = key_file::load_or_create(&config.token_key_file)?;
     let webhooks = Webhooks::new(secrets(&config)?);
     let issuers = issuers(&config, &clock)?;
-    let first = app::start::begin(&store, &clock, &key).await?;
+    let assertion_keys =
+        AssertionKeys::begin(store.clone(), clock.clone(), signer.clone(), context.verifier.clone()).await?;
 
     let limits = Arc::new(Limits::new(config.limits.clone()));
     let catalog = Catalog::new(context.peers.clone());
@@ -80,8 +86,12 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
     let (workflows, of_trust) = (config.protected_workflows(), lists.clone());
     let trust = TrustEntries::new(store.clone(), access.clone(), owners, clock.clone(), of_trust, workflows);
     let bindings = RoleBindings::new(store, access.clone(), clock.clone(), lists);
-    let delegations =
-        api::DelegationApi { authentication: authentication.clone(), signer: signer.clone(), clock: clock.clone() };
+    let delegations = api::DelegationApi {
+        authentication: authentication.clone(),
+        signer: signer.clone(),
+        keys: assertion_keys.clone(),
+        clock,
+    };
     let (facts, keys) = (access.clone(), authentication.clone());
     let service = Service::new("gateway", db)
         .add(TokenServiceServer::new(api::TokenApi(tokens, of_tokens)))
@@ -89,13 +99,53 @@ pub async fn build(config: Config, context: Context, signer: Signer, shutdown: S
         .add(TrustEntryServiceServer::new(api::TrustEntryApi(trust)))
         .add(DelegationServiceServer::new(delegations))
         .task("access facts", move |shutdown| facts.keep(shutdown))
+        .task("assertion keys", move |shutdown| assertion_keys.keep(shutdown))
         .task("issuer keys", move |shutdown| keys.keep_keys(shutdown));
     let (peers, recorder, down) = (context.peers, service.recorder(), shutdown.clone());
     let (service, proxy) = with_proxy(service, config.proxy.as_ref(), &peers);
-    let parts =
-        Parts { access, authentication, sessions, signer, peers, limits, webhooks, proxy, recorder, shutdown: down };
+    let parts = Parts {
+        access,
+        authentication,
+        sessions,
+        signer: signer.clone(),
+        peers,
+        limits,
+        webhooks,
+        proxy,
+        recorder,
+        shutdown: down,
+    };
     let edge = Edge::new(parts)?;
-    Ok(Gateway { service, edge, first_token: first.map(|token| token.expose().to_owned()), config, shutdown })
+    Ok(Gateway { service, edge, signer, config, shutdown })
+}
+
+/// The first administrator's token, until it was used once; to be printed and nowhere kept. Each call makes a new one and voids the
+/// last.
+///
+/// # Errors
+/// As the configuration, the database and the key files.
+pub async fn first_token(config: &Config) -> Result<Option<String>> {
+    let db = Db::open(&config.database).await?;
+    db.migrate(&MIGRATIONS).await?;
+    let key = key_file::load_or_create(&config.token_key_file)?;
+    let first = app::start::begin(&Store::new(db), &Clock::system(), &key).await?;
+    Ok(first.map(|token| token.expose().to_owned()))
+}
+
+/// Wires the gateway as a program of its own: its side towards the services, and the listener to the outside beside it.
+///
+/// # Errors
+/// As [`build`]; INVALID_CONFIG when the address cannot be listened at.
+pub async fn start(config: Config, context: Context, shutdown: Shutdown) -> Result<Built> {
+    let (at, tls) = (config.listen, config.tls.clone());
+    let taken = |e| Error::new(&INVALID_CONFIG, format!("service.listen: cannot listen at {at}: {e}"));
+    let listener = TcpListener::bind(at).await.map_err(taken)?;
+    let address = listener.local_addr().map_err(Error::internal)?;
+    let Gateway { service, edge, .. } = build(config, context, Signer::generate(), shutdown).await?;
+    println!("address: {address}");
+    Ok(Built::with(service, move |shutdown| {
+        Box::pin(async move { serve(edge, listener, tls.as_ref(), shutdown).await })
+    }))
 }
 
 /// The proxy, if there is to be one, with the loops that keep its table.
@@ -121,14 +171,14 @@ pub async fn serve(edge: Edge, listener: TcpListener, tls: Option<&config::Tls>,
         return Err(Error::new(&INVALID_CONFIG, "a listener beyond loopback needs tls"));
     }
     let file = |tls: &config::Tls| transport::server_config(Path::new(&tls.certificate_file), Path::new(&tls.key_file));
-    let tls = tls.map(file).transpose()?;
+    let security = tls.map(file).transpose()?.map_or(Security::Plain, Security::Tls);
     edge.set_serving().await;
     let (health, down) = (edge.clone(), shutdown.clone());
     let drain = tokio::spawn(async move {
         down.wait().await;
         health.set_not_serving().await;
     });
-    transport::serve(listener, tls, transport::Limits::default(), edge, shutdown).await;
+    transport::serve(listener, security, transport::Limits::default(), edge, shutdown).await;
     drain.abort();
     Ok(())
 }

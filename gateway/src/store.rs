@@ -2,6 +2,7 @@
 //!
 //! Refuses decisions: it answers rows. Every change raises the version in its own transaction (SAFE-40).
 
+mod assertion_keys;
 mod role_bindings;
 mod sign_ins;
 mod tokens;

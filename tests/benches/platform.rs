@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use slipway_gateway::app::rates::Rates;
-use slipway_kit::caller::{Caller, CallerKind, Role, Signer};
+use slipway_kit::caller::{Caller, CallerKind, Role};
 use slipway_kit::serve::Outgoing;
 use slipway_proto::catalog::v1 as pb;
 use slipway_proto::catalog::v1::entity_service_client::EntityServiceClient;
@@ -75,9 +75,8 @@ fn admin() -> Caller {
 
 /// A client that goes straight to the catalog, with an assertion as the gateway makes it.
 fn direct(platform: &Platform, rpc: &str) -> Direct {
-    let signer = Signer::load_or_create(&platform.layout.key("assertions")).unwrap();
     let method = format!("/slipway.catalog.v1.EntityService/{rpc}");
-    let assertion = Some(signer.assert(&admin(), &["catalog"], &method, None).unwrap());
+    let assertion = Some(platform.signer.assert(&admin(), &["catalog"], &method, None).unwrap());
     let outgoing = Outgoing { assertion, ..Outgoing::default() };
     let peers = platform.hub.peers("gateway");
     EntityServiceClient::new(peers.forwarding("catalog", outgoing, Deadline::now() + Duration::from_secs(50)))

@@ -3,6 +3,7 @@
 //! Owns how a test starts, kills and restarts `slipway up`, and the steps of the main job. Refuses to look inside the process: a
 //! story sees what a user sees.
 
+pub mod apart;
 pub mod calls;
 pub mod cluster;
 pub mod github;

@@ -14,6 +14,9 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tempfile::TempDir;
 
+use slipway_standalone::certificates::SERVICES;
+
+use crate::apart::Apart;
 use crate::calls::Calls;
 
 /// Longest time until the platform says that it is ready.
@@ -26,6 +29,8 @@ pub enum Engine {
     Sqlite,
     /// A database per service on the server of the tests.
     Postgres,
+    /// Six processes over mutual TLS, with a database per service on the server of the tests.
+    Apart,
 }
 
 impl Engine {
@@ -36,6 +41,17 @@ impl Engine {
         }
         println!("skipped: Postgres is not there");
         vec![Engine::Sqlite]
+    }
+}
+
+impl Engine {
+    /// The engines of this run, and the six processes where there is Postgres.
+    pub fn shapes() -> Vec<Engine> {
+        let mut all = Self::all();
+        if all.contains(&Engine::Postgres) {
+            all.push(Engine::Apart);
+        }
+        all
     }
 }
 
@@ -51,9 +67,10 @@ pub struct Handle {
 
 /// A running platform.
 pub struct Platform {
-    child: Option<Child>,
+    children: Vec<Child>,
     _home: TempDir,
     database_url: Option<String>,
+    apart: Option<Apart>,
     handle: Handle,
 }
 
@@ -87,11 +104,18 @@ impl Platform {
         let home = tempfile::Builder::new().prefix("slipway-story-").tempdir()?;
         let database_url = match engine {
             Engine::Sqlite => None,
-            Engine::Postgres => Some(fresh_database()?),
+            Engine::Postgres | Engine::Apart => Some(fresh_database()?),
         };
         let unknown: SocketAddr = "127.0.0.1:0".parse()?;
         let handle = Handle { address: unknown, token: String::new(), home: home.path().to_path_buf() };
-        let mut platform = Self { child: None, _home: home, database_url, handle };
+        let mut platform = Self { children: Vec::new(), _home: home, database_url, apart: None, handle };
+        if engine == Engine::Apart {
+            let url = platform.database_url.as_deref().context("six processes need Postgres")?;
+            let apart = Apart::lay_out(&platform.handle.home, url)?;
+            platform.handle.address = apart.address();
+            platform.handle.token = apart.first_token()?;
+            platform.apart = Some(apart);
+        }
         platform.run(options)?;
         if platform.token.is_empty() {
             bail!("the first start printed no token");
@@ -111,8 +135,10 @@ impl Platform {
 
     /// Ends the process at once, as the kernel does.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        for child in &mut self.children {
             let _ = child.kill();
+        }
+        for mut child in self.children.drain(..) {
             let _ = child.wait();
         }
     }
@@ -124,22 +150,31 @@ impl Platform {
     }
 
     fn run(&mut self, options: &[&str]) -> Result<()> {
+        let mut started = match &self.apart {
+            Some(apart) => SERVICES.iter().map(|service| apart.start(service)).collect::<Result<Vec<_>>>()?,
+            None => vec![self.embedded(options)?],
+        };
+        let said: Vec<_> = started.iter_mut().map(lines_of).collect::<Result<_>>()?;
+        self.children = started;
+        let deadline = std::time::Instant::now() + READY_TIMEOUT;
+        for lines in said {
+            self.await_ready(&lines, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn embedded(&self, options: &[&str]) -> Result<Child> {
         let mut command = Command::new(slipway()?);
         command.arg("up").arg("--data").arg(self.data()).args(["--listen", &self.address.to_string()]).args(options);
         if let Some(url) = &self.database_url {
             command.env("SLIPWAY_DATABASE_URL", url);
         }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.home.join("log"))?;
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
-        let stdout = child.stdout.take().context("no standard output")?;
-        self.child = Some(child);
-        let (lines, said) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = lines.send(line);
-            }
-        });
-        let deadline = std::time::Instant::now() + READY_TIMEOUT;
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?)
+    }
+
+    /// Reads what a process says until it is ready.
+    fn await_ready(&mut self, said: &mpsc::Receiver<String>, deadline: std::time::Instant) -> Result<()> {
         loop {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
             let Ok(line) = said.recv_timeout(left) else {
@@ -158,6 +193,18 @@ impl Platform {
             }
         }
     }
+}
+
+/// What a process says, line by line.
+fn lines_of(child: &mut Child) -> Result<mpsc::Receiver<String>> {
+    let stdout = child.stdout.take().context("no standard output")?;
+    let (lines, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = lines.send(line);
+        }
+    });
+    Ok(said)
 }
 
 impl Handle {

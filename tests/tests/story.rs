@@ -31,6 +31,13 @@ async fn a_developer_ships_from_golden_path_to_delivery_figures_on_postgres() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_developer_ships_from_golden_path_to_delivery_figures_on_six_processes() {
+    if Engine::shapes().contains(&Engine::Apart) {
+        main_job(Engine::Apart).await;
+    }
+}
+
 async fn main_job(engine: Engine) {
     if !program::have("the main job", &["git", "helm"]) {
         return;

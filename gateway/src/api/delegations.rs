@@ -1,4 +1,4 @@
-//! The RPC of DelegationService, for the other services only.
+//! The RPCs of DelegationService, for the other services only.
 //!
 //! Refuses a delegation for anyone but the service that asks: the actor is the peer of the connection.
 
@@ -9,7 +9,11 @@ use slipway_kit::{caller::Signer, clock::Clock, error::Error, serve::accept};
 use slipway_proto::access::v1::{self as pb, delegation_service_server::DelegationService};
 use tonic::{Request, Response, Status};
 
-use crate::{app::authentication::Authentication, error::AUTHORIZATION_LOST, wire};
+use crate::{
+    app::{assertion_keys::AssertionKeys, authentication::Authentication},
+    error::AUTHORIZATION_LOST,
+    wire,
+};
 
 /// Life of an assertion, in microseconds; less than the signer gives.
 const LIFE_US: i64 = 55_000_000;
@@ -20,6 +24,8 @@ pub struct DelegationApi {
     pub authentication: Authentication,
     /// What signs.
     pub signer: Arc<Signer>,
+    /// What assertions are checked with.
+    pub keys: AssertionKeys,
     /// Current time.
     pub clock: Clock,
 }
@@ -37,5 +43,15 @@ impl DelegationService for DelegationApi {
         let assertion = self.signer.assert(&caller, &audience, "*", Some(&call.peer))?;
         let expire_time = wire::moment(self.clock.now_us() + LIFE_US);
         Ok(Response::new(pb::IssueAssertionResponse { assertion, expire_time }))
+    }
+
+    async fn fetch_assertion_keys(
+        &self,
+        r: Request<pb::FetchAssertionKeysRequest>,
+    ) -> Result<Response<pb::FetchAssertionKeysResponse>, Status> {
+        accept(r)?;
+        let keys = self.keys.all().await?.into_iter();
+        let keys = keys.map(|key| pb::AssertionKey { key_id: key.id, public_key: key.bytes }).collect();
+        Ok(Response::new(pb::FetchAssertionKeysResponse { keys }))
     }
 }

@@ -251,8 +251,9 @@ impl Platform {
             .add(locations::LocationServiceServer::new(fake));
         hub.serve(service, verifier.clone(), shutdown.clone());
         let context = Context { clock: Clock::system(), peers: hub.peers("gateway"), verifier: verifier.clone() };
-        let Gateway { service, edge, first_token, .. } =
-            slipway_gateway::build(config, context, signer, shutdown.clone()).await.unwrap();
+        let first_token = slipway_gateway::first_token(&config).await.unwrap();
+        let gateway = slipway_gateway::build(config, context, signer, shutdown.clone()).await.unwrap();
+        let Gateway { service, edge, .. } = gateway;
         let service_db = service.db().clone();
         hub.serve(service, verifier, shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

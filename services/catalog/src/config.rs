@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use futures::future::BoxFuture;
 use serde::Deserialize;
 use slipway_kit::{
     db::DbConfig,
     error::{Result, Violations},
+    program::{Configured, Finding, tool},
     scm::ScmConfig,
 };
 
@@ -48,5 +50,19 @@ impl Config {
             violations.check(root.is_dir(), "file_root", "must be a directory");
         }
         violations.finish()
+    }
+}
+
+impl Configured for Config {
+    fn database(&self) -> &DbConfig {
+        &self.database
+    }
+
+    fn validate(&self) -> Result<()> {
+        Self::validate(self)
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async { vec![tool("git", None)] })
     }
 }

@@ -3,10 +3,12 @@
 //! Owns fields, units and defaults. Refuses values that could only fail later.
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use futures::future::BoxFuture;
 use serde::Deserialize;
 use slipway_kit::{
     db::DbConfig,
     error::{Result, Violations},
+    program::{Configured, Finding, tool},
     scm::ScmConfig,
 };
 
@@ -282,5 +284,19 @@ impl Platform {
     pub fn profile_of(&self, env: &Environment) -> Profile {
         let profile = self.profile(env.tier);
         if env.spec.source.fork { profile.quarantined() } else { profile }
+    }
+}
+
+impl Configured for Config {
+    fn database(&self) -> &DbConfig {
+        &self.database
+    }
+
+    fn validate(&self) -> Result<()> {
+        Self::validate(self)
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async { vec![tool("git", self.git.as_deref()), tool("helm", self.helm.as_deref())] })
     }
 }

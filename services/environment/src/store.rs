@@ -20,9 +20,11 @@ pub use holds::{HOLD_FILTER, Living};
 pub use orphans::ORPHAN_FILTER;
 pub use receipts::After;
 
+static MIGRATIONS: slipway_kit::db::Migrations = slipway_kit::migrations!("../../migrations/environment");
+
 /// The service's migrations.
-pub fn migrations() -> slipway_kit::db::Migrations {
-    slipway_kit::migrations!("../../migrations/environment")
+pub fn migrations() -> &'static slipway_kit::db::Migrations {
+    &MIGRATIONS
 }
 
 /// The store; cheap to clone.

@@ -15,7 +15,7 @@ use crate::{
     db::Value,
     error::{Error, PERMISSION_DENIED},
 };
-pub use rule::{Audit, Class, Deadline, Relation, Rule, rule, rules};
+pub use rule::{Audit, Class, Deadline, Relation, Rule, peer, rule, rules};
 use table::{Act, Cell, Group};
 
 /// What the deciding row says about the resource; never taken from the request (SAFE-31).

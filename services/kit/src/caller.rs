@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use assertion::{ASSERTION_HEADER, Assertion, Signer, Verifier};
+pub use assertion::{ASSERTION_HEADER, Assertion, PublicKey, Signer, Verifier};
 
 /// What kind of thing a caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::error::{ALREADY_EXISTS, CONFLICT, DATABASE_UNAVAILABLE, Error, Result};
+use crate::error::{ALREADY_EXISTS, CONFLICT, DATABASE_UNAVAILABLE, Error, INVALID_CONFIG, Result};
 
 mod exec;
 mod lock;
@@ -48,10 +48,54 @@ pub enum DbConfig {
         path: PathBuf,
     },
     /// One Postgres database.
-    Postgres {
-        /// Connection URL.
-        url: String,
-    },
+    Postgres(PostgresConfig),
+}
+
+/// One Postgres database.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// Connection URL without a password; or with one, where the URL comes from `url_file`.
+    pub url: String,
+    /// File that holds the connection URL, instead of `url`.
+    pub url_file: Option<PathBuf>,
+    /// Leaves the schema alone and refuses to start on an older one: `migrate` was run before, by itself.
+    pub expect_migrated: bool,
+}
+
+impl DbConfig {
+    /// One Postgres database at a URL.
+    pub fn postgres(url: impl Into<String>) -> Self {
+        Self::Postgres(PostgresConfig { url: url.into(), ..PostgresConfig::default() })
+    }
+
+    /// The same database, brought to this build's schema when it is opened.
+    #[must_use]
+    pub fn migrated_here(mut self) -> Self {
+        if let Self::Postgres(config) = &mut self {
+            config.expect_migrated = false;
+        }
+        self
+    }
+}
+
+impl PostgresConfig {
+    fn options(&self) -> Result<PgConnectOptions> {
+        let wrong = |text: String| Error::new(&INVALID_CONFIG, text);
+        let url = match &self.url_file {
+            Some(_) if !self.url.is_empty() => return Err(wrong("database: url and url_file are both given".into())),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|e| wrong(format!("database.url_file: {}: {e}", path.display())))?
+                .trim()
+                .to_owned(),
+            None if self.url.is_empty() => return Err(wrong("database: url or url_file is missing".into())),
+            None => self.url.clone(),
+        };
+        // The driver's error may repeat the URL, and that may hold a password.
+        let options = PgConnectOptions::from_str(&url)
+            .map_err(|_| wrong("database: the URL must be postgres://user@host:port/name".into()))?;
+        Ok(options.options(POSTGRES_TIMEOUTS))
+    }
 }
 
 /// An open database; cheap to clone.
@@ -59,6 +103,7 @@ pub enum DbConfig {
 pub struct Db {
     engine: Engine,
     signals: Signals,
+    expect_migrated: bool,
 }
 
 #[derive(Clone)]
@@ -88,8 +133,8 @@ impl Db {
                 let reader = pool(SQLITE_READERS_MAX).connect_with(options).await.map_err(failure)?;
                 Engine::Sqlite { writer, reader, _lock: lock }
             }
-            DbConfig::Postgres { url } => {
-                let options = PgConnectOptions::from_str(url).map_err(failure)?.options(POSTGRES_TIMEOUTS);
+            DbConfig::Postgres(config) => {
+                let options = config.options()?;
                 let pool = |max| {
                     PgPoolOptions::new()
                         .max_connections(max)
@@ -101,7 +146,30 @@ impl Db {
                 Engine::Postgres { pool, reserved }
             }
         };
-        Ok(Self { engine, signals: Signals::new() })
+        let expect_migrated = matches!(config, DbConfig::Postgres(postgres) if postgres.expect_migrated);
+        Ok(Self { engine, signals: Signals::new(), expect_migrated })
+    }
+
+    /// As [`Db::open`], making the Postgres database first if its server has none of that name.
+    pub async fn create(config: &DbConfig) -> Result<Self> {
+        if let DbConfig::Postgres(postgres) = config {
+            let options = postgres.options()?;
+            let name = options.get_database().unwrap_or_default().to_owned();
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+            if !name.is_empty() && name.chars().all(plain) {
+                let one = PgPoolOptions::new().max_connections(1).acquire_timeout(POSTGRES_ACQUIRE_TIMEOUT);
+                let server = one.connect_with(options.database("postgres")).await.map_err(failure)?;
+                let sql = "SELECT 1 FROM pg_database WHERE datname = $1";
+                let known = sqlx::query(sql).bind(&name).fetch_optional(&server).await.map_err(failure)?;
+                if known.is_none() {
+                    // The name cannot be bound; it was checked above.
+                    let made = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{name}\"")));
+                    made.execute(&server).await.map_err(failure)?;
+                }
+                server.close().await;
+            }
+        }
+        Self::open(config).await
     }
 
     /// Name of the engine for people.
@@ -126,7 +194,7 @@ impl Db {
             }
             sqlite @ Engine::Sqlite { .. } => sqlite.clone(),
         };
-        Self { engine, signals: self.signals.clone() }
+        Self { engine, signals: self.signals.clone(), expect_migrated: self.expect_migrated }
     }
 
     /// Begins a writing transaction; SQLite takes its write lock at once. Dropped without commit, it rolls back.

@@ -19,6 +19,7 @@ pub mod inbox;
 pub mod journal;
 pub mod mutation;
 pub mod page;
+pub mod program;
 pub mod retention;
 pub mod scm;
 pub mod serve;

@@ -62,7 +62,7 @@ async fn child() {
     let (Ok(database), Ok(go)) = (std::env::var(DATABASE), std::env::var(GO)) else { return };
     let config = match database.strip_prefix("file:") {
         Some(path) => DbConfig::Sqlite { path: path.into() },
-        None => DbConfig::Postgres { url: database },
+        None => DbConfig::postgres(database),
     };
     match Db::open(&config).await {
         Err(error) => println!("\nchild: refused {}", error.reason().name),
@@ -76,7 +76,7 @@ async fn child() {
 fn spawn(config: &DbConfig, go: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
     let database = match config {
         DbConfig::Sqlite { path } => format!("file:{}", path.display()),
-        DbConfig::Postgres { url } => url.clone(),
+        DbConfig::Postgres(postgres) => postgres.url.clone(),
     };
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["child", "--exact", "--nocapture"])

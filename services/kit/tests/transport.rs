@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use slipway_kit::serve::{
     Body, Peer, Shutdown,
-    transport::{self, Limits},
+    transport::{self, Limits, Security},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -37,7 +37,13 @@ async fn answer(request: Request<Body>) -> Result<Response<Full<Bytes>>, Infalli
 async fn start(tls: Option<Arc<ServerConfig>>, limits: Limits) -> (SocketAddr, Shutdown, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let (address, shutdown) = (listener.local_addr().expect("bound"), Shutdown::new());
-    let serving = transport::serve(listener, tls, limits, tower::service_fn(answer), shutdown.clone());
+    let serving = transport::serve(
+        listener,
+        tls.map_or(Security::Plain, Security::Tls),
+        limits,
+        tower::service_fn(answer),
+        shutdown.clone(),
+    );
     (address, shutdown, tokio::spawn(serving))
 }
 

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use slipway_kit::{db::DbConfig, scm::ScmConfig};
+use slipway_kit::{db::DbConfig, error::Result, program::Configured, scm::ScmConfig};
 
 /// Configuration of the metrics service.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,5 +33,15 @@ impl Config {
     /// Defaults over one database.
     pub fn new(database: DbConfig) -> Self {
         Self { database, scm: BTreeMap::new(), default_connection: connection(), time_zone: zone() }
+    }
+}
+
+impl Configured for Config {
+    fn database(&self) -> &DbConfig {
+        &self.database
+    }
+
+    fn validate(&self) -> Result<()> {
+        Ok(())
     }
 }

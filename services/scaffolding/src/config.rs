@@ -3,10 +3,12 @@
 //! Owns fields, units and defaults. Refuses values that could only fail later.
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
 use serde::Deserialize;
 use slipway_kit::{
     db::DbConfig,
     error::{Result, Violations},
+    program::{Configured, Finding, tool},
     scm::ScmConfig,
 };
 
@@ -52,5 +54,19 @@ impl Config {
         violations.check(connection.is_some(), "publish_connection", "must be one of the keys of scm");
         violations.finish()?;
         connection.ok_or_else(|| slipway_kit::error::Error::internal("a checked connection exists"))
+    }
+}
+
+impl Configured for Config {
+    fn database(&self) -> &DbConfig {
+        &self.database
+    }
+
+    fn validate(&self) -> Result<()> {
+        Self::validate(self).map(|_| ())
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(async { vec![tool("git", None)] })
     }
 }

@@ -51,6 +51,13 @@ impl DelegationService for Gateway {
         let assertion = self.signer.assert(&self.known, &audience, "*", Some(&call.peer))?;
         Ok(Response::new(access::IssueAssertionResponse { assertion, expire_time: None }))
     }
+
+    async fn fetch_assertion_keys(
+        &self,
+        _: Request<access::FetchAssertionKeysRequest>,
+    ) -> Result<Response<access::FetchAssertionKeysResponse>, Status> {
+        Err(absent())
+    }
 }
 
 /// Registered locations: who registered, request id, target.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use slipway_kit::db::DbConfig;
+use slipway_kit::{db::DbConfig, error::Result, program::Configured};
 
 /// Configuration of the secrets service.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,4 +20,14 @@ pub struct Config {
     /// Directory of kubeconfig files, for delivery to clusters that name one; none can be used if absent.
     #[serde(default)]
     pub credentials_root: Option<PathBuf>,
+}
+
+impl Configured for Config {
+    fn database(&self) -> &DbConfig {
+        &self.database
+    }
+
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
 }

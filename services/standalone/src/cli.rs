@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::certificates::Certificates;
+
 /// An internal developer platform in one process.
 #[derive(Parser)]
 #[command(name = "slipway", version)]
@@ -21,6 +23,8 @@ pub struct Cli {
 pub enum Verb {
     /// Runs the whole platform: the gateway and all services, with everything below one directory.
     Up(Up),
+    /// Makes an authority and a certificate for each service, for services that run apart.
+    Certificates(Certificates),
     /// Plays the part of a source provider and of its users.
     #[command(subcommand)]
     Dev(Dev),

@@ -145,7 +145,7 @@ fn is_foreign(root: &Path) -> bool {
 }
 
 /// Writes the whole file or nothing, readable by its owner alone.
-fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let draft = path.with_extension("draft");
     let _ = fs::remove_file(&draft);
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use slipway_standalone::cli::{Cli, Dev, Verb};
-use slipway_standalone::{dev, up};
+use slipway_standalone::{certificates, dev, up};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -12,6 +12,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match Cli::parse().verb {
         Verb::Up(options) => up::run(options).await,
+        Verb::Certificates(options) => certificates::make(&options),
         Verb::Dev(Dev::Pr(verb)) => dev::pr(verb).await,
     };
     match done {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use slipway_gateway::app::rates::Rates;
@@ -68,6 +69,8 @@ pub struct Platform {
     pub layout: Layout,
     /// How the services reach each other; a benchmark calls a service directly through it.
     pub hub: Hub,
+    /// What signs assertions; for the same benchmark.
+    pub signer: Arc<Signer>,
     shutdown: Shutdown,
     services: Vec<JoinHandle<()>>,
     edge: JoinHandle<slipway_kit::error::Result<()>>,
@@ -85,28 +88,28 @@ impl Platform {
         let listener =
             TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen at {}", options.listen))?;
         let address = listener.local_addr()?;
-        let signer = Signer::load_or_create(&layout.key("assertions"))?;
         let parts = Parts {
             databases: Databases::open(&options, &layout).await?,
             options,
             layout,
             hub: Hub::new(),
-            verifier: signer.verifier(),
+            verifier: Verifier::new(),
         };
         let shutdown = Shutdown::new();
         let gateway_config = parts.gateway(address).await?;
-        let gateway =
-            slipway_gateway::build(gateway_config, parts.context("gateway"), signer, shutdown.child()).await?;
+        let (context, signer) = (parts.context("gateway"), Signer::generate());
+        let first_token = slipway_gateway::first_token(&gateway_config).await?;
+        let gateway = slipway_gateway::build(gateway_config, context, signer, shutdown.child()).await?;
         let mut services = Vec::new();
         for service in parts.services(address).await? {
             services.push(parts.hub.serve(service, parts.verifier.clone(), shutdown.clone()));
         }
-        let slipway_gateway::Gateway { service, edge, first_token, .. } = gateway;
+        let slipway_gateway::Gateway { service, edge, signer, .. } = gateway;
         services.push(parts.hub.serve(service, parts.verifier.clone(), shutdown.clone()));
         let edge = tokio::spawn(slipway_gateway::serve(edge, listener, None, shutdown.child()));
         parts.layout.write_address(address)?;
         let Parts { layout, hub, .. } = parts;
-        Ok(Self { address, first_token, layout, hub, shutdown, services, edge, _lock: lock })
+        Ok(Self { address, first_token, layout, hub, signer, shutdown, services, edge, _lock: lock })
     }
 
     /// Drains and ends everything; calls that run may finish.
@@ -235,7 +238,7 @@ impl Databases {
         if !query.is_empty() {
             bail!("the database URL takes no options");
         }
-        let admin = Db::open(&DbConfig::Postgres { url: format!("{base}/postgres") }).await?;
+        let admin = Db::open(&DbConfig::postgres(format!("{base}/postgres"))).await?;
         Ok(Self::Server { admin, base: base.to_owned(), prefix: name.to_owned() })
     }
 
@@ -248,7 +251,7 @@ impl Databases {
                 if admin.fetch_optional(known, args![name.clone()]).await?.is_none() {
                     admin.execute(&format!("CREATE DATABASE {name}"), args![]).await?;
                 }
-                Ok(DbConfig::Postgres { url: format!("{base}/{name}") })
+                Ok(DbConfig::postgres(format!("{base}/{name}")))
             }
         }
     }

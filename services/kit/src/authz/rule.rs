@@ -93,6 +93,11 @@ impl Rule {
     }
 }
 
+/// The service of that name, if some rule lets it call anything.
+pub fn peer(name: &str) -> Option<&'static str> {
+    RULES.values().flat_map(|rule| &rule.callers).find(|caller| *caller == name).map(String::as_str)
+}
+
 static RULES: LazyLock<BTreeMap<String, Rule>> = LazyLock::new(|| {
     let pool = slipway_proto::pool();
     let Some(extension) = pool.get_extension_by_name("slipway.access.v1.rule") else { return BTreeMap::new() };

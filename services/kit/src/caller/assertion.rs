@@ -2,11 +2,8 @@
 //!
 //! Owns signing and checking. Refuses every other algorithm, a life above a minute, and a statement for another service.
 use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -14,6 +11,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use super::{Caller, CallerKind, Job, Role, Scope};
 use crate::error::{Error, INVALID_CREDENTIALS, Result};
@@ -28,6 +26,8 @@ const LIFE_S: u64 = 60;
 const CACHE_MAX: u64 = 10_000;
 /// Longest assertion that is looked at, in bytes.
 const BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a key's digest that make its id.
+const KEY_ID_BYTES: usize = 8;
 /// Method claim of a delegation, which is not bound to one method.
 const ANY_METHOD: &str = "*";
 
@@ -40,7 +40,7 @@ pub struct Assertion {
     sub: String,
     kind: CallerKind,
     credential: String,
-    teams: std::collections::BTreeMap<String, Role>,
+    teams: BTreeMap<String, Role>,
     roles: std::collections::BTreeSet<Role>,
     scopes: Option<Vec<Scope>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,10 +80,28 @@ impl Assertion {
     }
 }
 
+/// A public key that assertions are checked with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PublicKey {
+    /// Names it in the header of an assertion.
+    pub id: String,
+    /// The Ed25519 key, 32 bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl PublicKey {
+    /// The key, named after its contents.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { id: hex::encode(&Sha256::digest(&bytes)[..KEY_ID_BYTES]), bytes }
+    }
+}
+
 /// Makes assertions; only the gateway holds one.
-pub struct Signer {
+pub struct Signer(RwLock<Arc<Pair>>);
+
+struct Pair {
     key: EncodingKey,
-    public: Vec<u8>,
+    public: PublicKey,
 }
 
 impl Signer {
@@ -94,35 +112,31 @@ impl Signer {
         Self::from_pkcs8(der.as_ref()).expect("a new key is well formed")
     }
 
-    /// The signer whose key is in the file; a missing file is created with mode 0600, a readable one refused.
-    pub fn load_or_create(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            let pair = Ed25519KeyPair::generate().map_err(|_| Error::internal("no random bytes"))?;
-            let der = pair.to_pkcs8v1().map_err(|_| Error::internal("the key has no encoding"))?;
-            let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            match made {
-                Ok(mut file) => file.write_all(der.as_ref()).and_then(|()| file.sync_all()).map_err(Error::internal)?,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::internal(error)),
-            }
-        }
-        let mode = fs::metadata(path).map_err(Error::internal)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(Error::internal(format!("{} must not be readable by others", path.display())));
-        }
-        Self::from_pkcs8(&fs::read(path).map_err(Error::internal)?)
+    /// Signs with the key of `next` from now on; assertions under the old one stay valid where that is still known.
+    pub fn follow(&self, next: &Self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next.pair();
+    }
+
+    /// What the present key's assertions are checked with.
+    pub fn public(&self) -> PublicKey {
+        self.pair().public.clone()
+    }
+
+    fn pair(&self) -> Arc<Pair> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|_| Error::internal("the signing key is damaged"))?;
-        Ok(Self { key: EncodingKey::from_ed_der(der), public: pair.public_key().as_ref().to_vec() })
+        let public = PublicKey::new(pair.public_key().as_ref().to_vec());
+        Ok(Self(RwLock::new(Arc::new(Pair { key: EncodingKey::from_ed_der(der), public }))))
     }
 
-    /// What services check this signer's assertions with.
+    /// What services check this signer's assertions with, until it rotates.
     pub fn verifier(&self) -> Verifier {
-        let cache =
-            moka::sync::Cache::builder().max_capacity(CACHE_MAX).time_to_live(Duration::from_secs(LIFE_S)).build();
-        Verifier(Arc::new(Inner { key: DecodingKey::from_ed_der(&self.public), cache }))
+        let verifier = Verifier::new();
+        verifier.set_keys(&[self.public()]);
+        verifier
     }
 
     /// States that `caller` calls `method` (`/package.Service/Method`, or `*` for a delegation to `act`) of the services named.
@@ -146,7 +160,9 @@ impl Signer {
     }
 
     fn sign(&self, assertion: &Assertion) -> Result<String> {
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), assertion, &self.key).map_err(Error::internal)
+        let pair = self.pair();
+        let header = Header { kid: Some(pair.public.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, assertion, &pair.key).map_err(Error::internal)
     }
 }
 
@@ -155,11 +171,55 @@ impl Signer {
 pub struct Verifier(Arc<Inner>);
 
 struct Inner {
-    key: DecodingKey,
+    keys: RwLock<BTreeMap<String, DecodingKey>>,
     cache: moka::sync::Cache<[u8; 32], Arc<Assertion>>,
+    wanted: watch::Sender<u64>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Verifier {
+    /// One that knows no key yet and refuses everything.
+    pub fn new() -> Self {
+        let cache =
+            moka::sync::Cache::builder().max_capacity(CACHE_MAX).time_to_live(Duration::from_secs(LIFE_S)).build();
+        let (wanted, changed) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self(Arc::new(Inner { keys: RwLock::default(), cache, wanted, changed }))
+    }
+
+    /// From now on these keys hold and no others.
+    pub fn set_keys(&self, keys: &[PublicKey]) {
+        let next = keys.iter().map(|key| (key.id.clone(), DecodingKey::from_ed_der(&key.bytes))).collect();
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.0.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Tells whoever keeps the keys that an unknown one was met; a receiver sees each time.
+    pub fn wanted(&self) -> watch::Receiver<u64> {
+        self.0.wanted.subscribe()
+    }
+
+    /// Waits, if the token is under a key not known yet, until the keys were looked up again; `patience` at most, and not at all
+    /// where nobody keeps the keys.
+    pub async fn learn(&self, token: &str, patience: Duration) {
+        let unknown = || key_id(token).is_some_and(|id| !self.keys().contains_key(&id));
+        if self.0.wanted.receiver_count() == 0 || !unknown() {
+            return;
+        }
+        let mut changed = self.0.changed.subscribe();
+        self.0.wanted.send_modify(|times| *times += 1);
+        let _ = tokio::time::timeout(patience, async { while unknown() && changed.changed().await.is_ok() {} }).await;
+    }
+
+    fn keys(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, DecodingKey>> {
+        self.0.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The assertion in `token`, as presented by `peer` to `me` for `method`; any fault is the same UNAUTHENTICATED.
     pub fn verify(&self, token: &str, me: &str, peer: &str, method: &str) -> Result<Arc<Assertion>> {
         let refused = || Error::new(&INVALID_CREDENTIALS, "the credentials are not valid");
@@ -188,8 +248,17 @@ impl Verifier {
         rules.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
         rules.leeway = 0;
         rules.validate_aud = false; // compared below with the callee's own name, on cache hits too
-        Some(jsonwebtoken::decode::<Assertion>(token, &self.0.key, &rules).ok()?.claims)
+        let key = self.keys().get(&key_id(token)?)?.clone();
+        Some(jsonwebtoken::decode::<Assertion>(token, &key, &rules).ok()?.claims)
     }
+}
+
+/// Id of the key that a token says it is under.
+fn key_id(token: &str) -> Option<String> {
+    if token.len() > BYTES_MAX {
+        return None;
+    }
+    jsonwebtoken::decode_header(token).ok()?.kid
 }
 
 fn now_s() -> u64 {

@@ -22,8 +22,21 @@ impl Migrations {
 }
 
 impl Db {
-    /// Brings the database to the schema of this build; a database of a newer or changed schema is refused.
+    /// Brings the database to the schema of this build; a database of a newer or changed schema is refused. Where the schema is
+    /// brought up apart from serving, only checks that it holds everything of this build: a newer one keeps serving the builds
+    /// before it, by expand and contract.
     pub async fn migrate(&self, migrations: &Migrations) -> Result<()> {
+        if self.expect_migrated {
+            let missing = self.pending(migrations).await?;
+            return match missing.first() {
+                None => Ok(()),
+                Some(first) => {
+                    let n = missing.len();
+                    let text = format!("the schema lacks {n} migrations, the first is {first}: run `migrate` first");
+                    Err(Error::new(&DATABASE_UNAVAILABLE, text))
+                }
+            };
+        }
         let ours: i64 = KIT.iter().map(|m| m.version).max().unwrap_or(0);
         debug_assert!(migrations.0.iter().all(|m| m.version > ours), "a service's migrations are numbered above kit's");
         let all: Vec<_> = KIT.iter().chain(migrations.0.iter()).cloned().collect();
@@ -37,5 +50,21 @@ impl Db {
         let sql = "INSERT INTO journal_head (id, store_id, seq) VALUES (1, $1, 0) ON CONFLICT (id) DO NOTHING";
         self.execute(sql, crate::args![crate::id::uuid4()]).await?;
         Ok(())
+    }
+
+    /// Numbers of this build's migrations that the database does not have.
+    pub async fn pending(&self, migrations: &Migrations) -> Result<Vec<i64>> {
+        let table = match &self.engine {
+            Engine::Sqlite { .. } => "SELECT 1 AS one FROM sqlite_master WHERE name = '_sqlx_migrations'",
+            Engine::Postgres { .. } => "SELECT 1 AS one FROM pg_tables WHERE tablename = '_sqlx_migrations'",
+        };
+        let mut applied = std::collections::BTreeSet::new();
+        if self.fetch_optional(table, Vec::new()).await?.is_some() {
+            for row in self.fetch_all("SELECT version FROM _sqlx_migrations WHERE success", Vec::new()).await? {
+                applied.insert(row.int("version")?);
+            }
+        }
+        let ours = KIT.iter().chain(migrations.0.iter()).map(|m| m.version);
+        Ok(ours.filter(|version| !applied.contains(version)).collect())
     }
 }

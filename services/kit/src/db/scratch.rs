@@ -59,7 +59,7 @@ async fn postgres(server: &str, migrations: &Migrations) -> Scratch {
     let mut url = url::Url::parse(server).expect("a connection URL");
     url.set_path(&name);
     let keep = Keep::Postgres { server: server.to_owned(), name };
-    open(DbConfig::Postgres { url: url.to_string() }, keep, migrations).await
+    open(DbConfig::postgres(url.to_string()), keep, migrations).await
 }
 
 async fn open(config: DbConfig, keep: Keep, migrations: &Migrations) -> Scratch {

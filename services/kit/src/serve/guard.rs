@@ -36,6 +36,8 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Paths that any peer may call and no rule covers.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// Longest wait for the key of an assertion.
+const KEY_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest such call.
 const HEALTH_TIME: Duration = Duration::from_secs(900);
 
@@ -114,6 +116,7 @@ impl Shared {
         S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
         S::Future: Send,
     {
+        self.learn_key(request.headers()).await;
         let (call, rule) = match self.admit(&request, request_id, traceparent) {
             Ok(admitted) => admitted,
             Err(refused) => {
@@ -133,6 +136,13 @@ impl Shared {
             request = request.map(Single::wrap);
         }
         self.bounded(inner, request, deadline, rule.unary_answer, Some(done)).await
+    }
+
+    /// Looks up the key of an assertion that came before its key did.
+    async fn learn_key(&self, headers: &HeaderMap) {
+        if let Some(token) = headers.get(ASSERTION_HEADER).and_then(|token| token.to_str().ok()) {
+            self.verifier.learn(token, KEY_PATIENCE).await;
+        }
     }
 
     /// Everything that is decided before the method runs.

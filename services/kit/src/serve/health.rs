@@ -25,15 +25,19 @@ pub(super) async fn add(mut routes: Routes, served: &[&'static str]) -> (Routes,
     let (reporter, server) = tonic_health::server::health_reporter();
     let served = served.iter().copied().chain([""]).collect();
     let health = Health { reporter, served };
-    health.say(ServingStatus::Serving).await;
+    say(&health.reporter, &health.served, ServingStatus::Serving).await;
     routes.add("grpc.health.v1.Health", server);
     (routes, health)
 }
 
 impl Health {
-    /// Says NOT_SERVING, so that nobody sends new calls here.
-    pub(super) async fn stopping(&self) {
-        self.say(ServingStatus::NotServing).await;
+    /// Says NOT_SERVING at shutdown, so that nobody sends new calls here.
+    pub(super) fn stopping(&self, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static {
+        let (reporter, served) = (self.reporter.clone(), self.served.clone());
+        async move {
+            shutdown.wait().await;
+            say(&reporter, &served, ServingStatus::NotServing).await;
+        }
     }
 
     /// Keeps what is said of one gRPC service as a signal has it, until shutdown.
@@ -58,29 +62,39 @@ impl Health {
     }
 
     /// Says whether the whole is ready: its database answers (REL-17); until shutdown.
-    pub(super) fn readiness(&self, db: Db, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static {
+    pub(super) fn readiness(
+        &self,
+        db: Db,
+        ready: watch::Sender<bool>,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let reporter = self.reporter.clone();
         async move {
             let mut was_ready = true;
+            ready.send_replace(true);
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(READINESS_PERIOD) => {}
-                    () = shutdown.wait() => return,
+                    () = shutdown.wait() => {
+                        ready.send_replace(false);
+                        return;
+                    }
                 }
                 let asked = tokio::time::timeout(READINESS_TIME, db.fetch_one("SELECT 1 AS one", Vec::new())).await;
                 let is_ready = matches!(asked, Ok(Ok(_)));
                 if is_ready != was_ready && !shutdown.is_down() {
                     let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
                     reporter.set_service_status("", status).await;
+                    ready.send_replace(is_ready);
                 }
                 was_ready = is_ready;
             }
         }
     }
+}
 
-    async fn say(&self, status: ServingStatus) {
-        for service in &self.served {
-            self.reporter.set_service_status(*service, status).await;
-        }
+async fn say(reporter: &HealthReporter, served: &[&'static str], status: ServingStatus) {
+    for service in served {
+        reporter.set_service_status(*service, status).await;
     }
 }

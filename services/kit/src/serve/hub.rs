@@ -12,7 +12,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{Guard, Peer, Peers, Service, Shutdown, health, transport};
+use super::{
+    Guard, Peer, Peers, Service, Shutdown,
+    routes::Routes,
+    running::{Running, report},
+    transport,
+};
 use crate::caller::Verifier;
 
 /// Bytes in flight in one direction of a pipe.
@@ -34,19 +39,45 @@ impl Hub {
 
     /// How `me` reaches the others.
     pub fn peers(&self, me: &'static str) -> Peers {
-        Peers::new(self.clone(), me)
+        Peers::over_hub(self.clone(), me)
     }
 
     /// Serves until `shutdown`, then drains; the handle ends when the service's last call and loop have.
     pub fn serve(&self, service: Service, verifier: Verifier, shutdown: Shutdown) -> JoinHandle<()> {
-        let (door, knocks) = mpsc::channel(WAITING_MAX);
         let name = service.name;
-        self.doors().insert(name, door);
+        // The door is there before the service stands behind it, so that siblings that start at the same time can knock.
+        let (door, knocks) = self.knocks(name);
         let hub = self.clone();
         tokio::spawn(async move {
-            run(service, verifier, knocks, shutdown).await;
-            hub.doors().remove(name);
+            let running = Running::start(service, verifier, shutdown.clone()).await;
+            answer(name, running.door(), knocks, shutdown).await;
+            running.finish().await;
+            hub.shut(name, &door);
         })
+    }
+
+    /// Lets this process call a service that it serves to others by itself.
+    pub(super) fn open(&self, name: &'static str, behind: Guard<Routes>, shutdown: Shutdown) -> JoinHandle<()> {
+        let (door, knocks) = self.knocks(name);
+        let hub = self.clone();
+        tokio::spawn(async move {
+            answer(name, behind, knocks, shutdown).await;
+            hub.shut(name, &door);
+        })
+    }
+
+    fn knocks(&self, name: &'static str) -> (mpsc::Sender<Knock>, mpsc::Receiver<Knock>) {
+        let (door, knocks) = mpsc::channel(WAITING_MAX);
+        self.doors().insert(name, door.clone());
+        (door, knocks)
+    }
+
+    /// Takes the door away, unless another one stands there by now.
+    fn shut(&self, name: &'static str, door: &mpsc::Sender<Knock>) {
+        let mut doors = self.doors();
+        if doors.get(name).is_some_and(|now| now.same_channel(door)) {
+            doors.remove(name);
+        }
     }
 
     /// A new pipe to the service, which sees `me` at the other end.
@@ -64,56 +95,25 @@ impl Hub {
     }
 }
 
-async fn run(service: Service, verifier: Verifier, mut knocks: mpsc::Receiver<Knock>, shutdown: Shutdown) {
-    let Service { name, db, routes, served, tasks, recorder, ailing } = service;
-    let mut running = JoinSet::new();
-    for task in tasks {
-        let end = shutdown.clone();
-        running.spawn(async move {
-            (task.start)(end).await;
-            tracing::debug!(task = task.name, "background loop ended");
-        });
-    }
-    // Calls that end while the service drains are recorded too, so the recorder stops last.
-    let last = Shutdown::new();
-    let recording = tokio::spawn(recorder.clone().run(last.clone()));
-    let (routes, health) = health::add(routes, &served).await;
-    running.spawn(health.readiness(db, shutdown.clone()));
-    for (grpc_service, serving) in ailing {
-        running.spawn(health.follow(grpc_service, serving, shutdown.clone()));
-    }
-    let guarded = Guard::new(routes, name, verifier, recorder, shutdown.clone());
+/// Takes what knocks until `shutdown`; then waits for the calls that came in.
+async fn answer(name: &'static str, door: Guard<Routes>, mut knocks: mpsc::Receiver<Knock>, shutdown: Shutdown) {
+    let mut open = JoinSet::new();
     loop {
         let knock = tokio::select! {
             knock = knocks.recv() => knock,
             () = shutdown.wait() => None,
-            Some(ended) = running.join_next(), if !running.is_empty() => {
+            Some(ended) = open.join_next(), if !open.is_empty() => {
                 report(name, ended);
                 continue;
             }
         };
         let Some((pipe, caller)) = knock else { break };
         let peer = Peer { service: Some(caller), ..Peer::default() };
-        running.spawn(transport::connection(
-            pipe,
-            peer,
-            guarded.clone(),
-            transport::Limits::in_process(),
-            shutdown.clone(),
-        ));
+        open.spawn(transport::connection(pipe, peer, door.clone(), transport::Limits::in_process(), shutdown.clone()));
     }
     // Whoever still knocks is told at once that nobody is in.
     drop(knocks);
-    health.stopping().await;
-    while let Some(ended) = running.join_next().await {
+    while let Some(ended) = open.join_next().await {
         report(name, ended);
-    }
-    last.begin();
-    report(name, recording.await);
-}
-
-fn report(service: &'static str, ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(service, panicked = error.is_panic(), "a background part of the service ended early");
     }
 }

@@ -19,19 +19,33 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Call, Hub, REQUEST_ID_HEADER, body::Answer, deadline};
+use super::{Call, Hub, REQUEST_ID_HEADER, body::Answer, deadline, mesh::Mesh};
 use crate::{
     caller::ASSERTION_HEADER,
     error::{Error, Result, error_from, of_channel},
     id, telemetry,
 };
 
+/// Silence after which a sibling in another process is asked whether it is there.
+const ASK_PERIOD: Duration = Duration::from_secs(5);
+/// Time it has to answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The siblings of one service; cheap to clone.
 #[derive(Clone)]
 pub struct Peers {
-    hub: Hub,
+    way: Way,
     me: &'static str,
     channels: Arc<Mutex<BTreeMap<&'static str, Channel>>>,
+}
+
+/// How siblings are reached.
+#[derive(Clone)]
+enum Way {
+    /// They run in this process.
+    Hub(Hub),
+    /// They run in processes of their own.
+    Mesh(Mesh),
 }
 
 /// What travels with calls made for somebody.
@@ -46,8 +60,12 @@ pub struct Outgoing {
 }
 
 impl Peers {
-    pub(super) fn new(hub: Hub, me: &'static str) -> Self {
-        Self { hub, me, channels: Arc::default() }
+    pub(super) fn over_hub(hub: Hub, me: &'static str) -> Self {
+        Self { way: Way::Hub(hub), me, channels: Arc::default() }
+    }
+
+    pub(super) fn over_mesh(mesh: Mesh, me: &'static str) -> Self {
+        Self { way: Way::Mesh(mesh), me, channels: Arc::default() }
     }
 
     /// Name of the service whose siblings these are.
@@ -97,12 +115,32 @@ impl Peers {
 
     fn channel(&self, service: &'static str) -> Channel {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        channels.entry(service).or_insert_with(|| open(self.hub.clone(), self.me, service)).clone()
+        channels.entry(service).or_insert_with(|| open(&self.way, self.me, service)).clone()
     }
 }
 
-/// A channel that makes its pipe at the first call, and a new one when the service was started again.
-fn open(hub: Hub, me: &'static str, service: &'static str) -> Channel {
+/// A channel that connects at the first call, and again when the service was started again.
+fn open(way: &Way, me: &'static str, service: &'static str) -> Channel {
+    match way {
+        Way::Hub(hub) => piped(hub.clone(), me, service),
+        Way::Mesh(mesh) if service == me => piped(mesh.hub().clone(), me, service),
+        Way::Mesh(mesh) => {
+            let mesh = mesh.clone();
+            let connector = tower::service_fn(move |_: http::Uri| {
+                let mesh = mesh.clone();
+                async move { mesh.connect(service).await.map(TokioIo::new) }
+            });
+            // A peer that stands still is noticed although its socket stays open.
+            Endpoint::from_static("https://mesh.slipway")
+                .http2_keep_alive_interval(ASK_PERIOD)
+                .keep_alive_timeout(ASK_TIMEOUT)
+                .keep_alive_while_idle(true)
+                .connect_with_connector_lazy(connector)
+        }
+    }
+}
+
+fn piped(hub: Hub, me: &'static str, service: &'static str) -> Channel {
     let connector = tower::service_fn(move |_: http::Uri| {
         let hub = hub.clone();
         async move { hub.connect(me, service).await.map(TokioIo::new) }

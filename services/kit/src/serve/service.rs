@@ -26,13 +26,23 @@ pub struct Service {
     pub(super) tasks: Vec<Task>,
     pub(super) recorder: Recorder,
     pub(super) ailing: Vec<(&'static str, watch::Receiver<bool>)>,
+    pub(super) ready: watch::Sender<bool>,
 }
 
 impl Service {
     /// A service with kit's own RPCs and nothing else yet: its journal for the others, its inbox, and retention.
     pub fn new(name: &'static str, db: Db) -> Self {
         let (routes, served, tasks, recorder) = (Routes::default(), Vec::new(), Vec::new(), Recorder::new(&db));
-        let bare = Self { name, db: db.clone(), routes, served, tasks, recorder, ailing: Vec::new() };
+        let bare = Self {
+            name,
+            db: db.clone(),
+            routes,
+            served,
+            tasks,
+            recorder,
+            ailing: Vec::new(),
+            ready: watch::Sender::new(false),
+        };
         bare.add(journal::service(db.clone()))
             .add(inbox::service(db.clone()))
             .task("retention", move |shutdown| retention::run(db, shutdown))
@@ -79,6 +89,11 @@ impl Service {
     /// Where its layers record reads and denials; for a process that refuses calls before they get here.
     pub fn recorder(&self) -> Recorder {
         self.recorder.clone()
+    }
+
+    /// Whether it runs and its database answers, once it is served.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
     }
 
     /// The service's database.

@@ -28,7 +28,7 @@ use tonic::body::Body;
 use super::{Peer, Shutdown};
 
 pub use limits::Limits;
-pub use listen::serve;
+pub use listen::{Security, serve};
 pub use tls::server_config;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

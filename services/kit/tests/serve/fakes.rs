@@ -12,8 +12,8 @@ use slipway_kit::{
 };
 use slipway_proto::{
     access::v1::{
-        IssueAssertionRequest, IssueAssertionResponse, ListMembershipsRequest, ListMembershipsResponse, Ownership,
-        ResolveOwnerRequest,
+        AssertionKey, FetchAssertionKeysRequest, FetchAssertionKeysResponse, IssueAssertionRequest,
+        IssueAssertionResponse, ListMembershipsRequest, ListMembershipsResponse, Ownership, ResolveOwnerRequest,
         delegation_service_server::{DelegationService, DelegationServiceServer},
         directory_service_server::{DirectoryService, DirectoryServiceServer},
     },
@@ -161,5 +161,15 @@ impl DelegationService for Delegations {
         let audience = message.audience.iter().map(String::as_str).collect::<Vec<_>>();
         let assertion = self.0.assert(&user(&message.principal), &audience, "*", Some(&call.peer))?;
         Ok(Response::new(IssueAssertionResponse { assertion, expire_time: None }))
+    }
+
+    async fn fetch_assertion_keys(
+        &self,
+        request: Request<FetchAssertionKeysRequest>,
+    ) -> Result<Response<FetchAssertionKeysResponse>, Status> {
+        accept(request)?;
+        let key = self.0.public();
+        let keys = vec![AssertionKey { key_id: key.id, public_key: key.bytes.into() }];
+        Ok(Response::new(FetchAssertionKeysResponse { keys }))
     }
 }

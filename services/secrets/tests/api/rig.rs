@@ -195,7 +195,7 @@ impl Rig {
     pub fn database_file(&self) -> PathBuf {
         match &self.config.database {
             DbConfig::Sqlite { path } => path.clone(),
-            DbConfig::Postgres { .. } => panic!("no file"),
+            DbConfig::Postgres(_) => panic!("no file"),
         }
     }
 

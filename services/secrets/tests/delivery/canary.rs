@@ -21,7 +21,7 @@ async fn kept(rig: &Rig) -> Vec<(String, Vec<u8>)> {
         let path = entry.unwrap().path();
         places.push((path.display().to_string(), fs::read(&path).unwrap()));
     }
-    if matches!(rig.config.database, DbConfig::Postgres { .. }) {
+    if matches!(rig.config.database, DbConfig::Postgres(_)) {
         let db = Db::open(&rig.config.database).await.unwrap();
         let sql = "SELECT table_name::text AS name, query_to_xml(format('SELECT * FROM %I', table_name), true, true, '')::text AS rows \
                    FROM information_schema.tables WHERE table_schema = 'public'";

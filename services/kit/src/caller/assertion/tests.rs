@@ -57,7 +57,7 @@ fn anything_else_is_the_same_refusal() {
     let hmac = jsonwebtoken::encode(
         &Header::new(Algorithm::HS256),
         &claims(|_| ()),
-        &EncodingKey::from_secret(&signer.public),
+        &EncodingKey::from_secret(&signer.public().bytes),
     );
     let none = {
         let body = good.split('.').nth(1).expect("three parts");
@@ -110,15 +110,42 @@ fn a_service_forwards_only_what_was_addressed_to_it_too() {
 }
 
 #[test]
-fn the_key_file_is_made_once_and_private() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("assertion.key");
-    let token =
-        Signer::load_or_create(&path).expect("made").assert(&ann(), &["environment"], METHOD, None).expect("signs");
-    let again = Signer::load_or_create(&path).expect("read").verifier();
-    assert!(again.verify(&token, "environment", "gateway", METHOD).is_ok());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
-    assert!(Signer::load_or_create(&path).is_err());
+fn a_renewed_key_signs_and_the_old_one_is_known_as_long_as_it_is_published() {
+    let (signer, old) = (Signer::generate(), Signer::generate());
+    signer.follow(&old);
+    let token = |signer: &Signer| signer.assert(&ann(), &["environment"], METHOD, None).expect("signs");
+    let (before, verifier) = (token(&signer), Verifier::new());
+    let accepts = |token: &str| verifier.verify(token, "environment", "gateway", METHOD).is_ok();
+    assert!(!accepts(&before), "no key is known yet");
+    verifier.set_keys(&[old.public()]);
+    assert!(accepts(&before));
+    let next = Signer::generate();
+    signer.follow(&next);
+    let after = token(&signer);
+    assert!(!accepts(&after), "the new key is not known yet");
+    verifier.set_keys(&[old.public(), next.public()]);
+    assert!(accepts(&before) && accepts(&after));
+    verifier.set_keys(&[next.public()]);
+    assert!(!accepts(&token(&old)), "the old key is forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_is_waited_for_where_somebody_keeps_the_keys() {
+    let (signer, verifier) = (Signer::generate(), Verifier::new());
+    let token = signer.assert(&ann(), &["environment"], METHOD, None).expect("signs");
+    let patience = std::time::Duration::from_secs(2);
+    verifier.learn(&token, patience).await;
+    assert!(verifier.verify(&token, "environment", "gateway", METHOD).is_err(), "nobody keeps the keys: no wait");
+    let (mut wanted, keeper) = (verifier.wanted(), verifier.clone());
+    let public = signer.public();
+    tokio::spawn(async move {
+        wanted.changed().await.expect("wanted");
+        keeper.set_keys(&[public]);
+        std::future::pending::<()>().await;
+        drop(wanted);
+    });
+    verifier.learn(&token, patience).await;
+    assert!(verifier.verify(&token, "environment", "gateway", METHOD).is_ok());
 }
 
 #[test]

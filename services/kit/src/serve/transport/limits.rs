@@ -53,6 +53,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// For the door to the other services: few connections that carry all calls of a sibling.
+    pub fn between_services() -> Self {
+        Self { streams: 1_024, header_list_bytes: 64 * 1024, ..Self::default() }
+    }
+
     /// For a pipe inside the process: the other end is as old and as well as this one.
     pub fn in_process() -> Self {
         Self {

@@ -19,26 +19,41 @@ use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
 
 use super::{BoxError, Limits, connection};
-use crate::serve::{Peer, Shutdown};
+use crate::{
+    error::Result,
+    serve::{Mesh, Peer, Shutdown},
+};
 
 /// Pause after the system refused a connection, for example for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `service` on a listener until `shutdown`, then lets calls end; over TLS if settings are given.
-pub async fn serve<S, B>(
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    limits: Limits,
-    service: S,
-    shutdown: Shutdown,
-) where
+/// How connections of a listener are secured.
+#[derive(Clone)]
+pub enum Security {
+    /// Not at all: loopback only.
+    Plain,
+    /// The server shows a certificate.
+    Tls(Arc<ServerConfig>),
+    /// Both sides show one, and the peer's says which service it is.
+    Mutual(Mesh),
+}
+
+/// Serves `service` on a listener until `shutdown`, then lets calls end.
+pub async fn serve<S, B>(listener: TcpListener, security: Security, limits: Limits, service: S, shutdown: Shutdown)
+where
     S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let door = Door::new(&limits);
-    let acceptor = tls.map(TlsAcceptor::from);
+    let acceptor = match acceptor(&security) {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            tracing::error!(error = %error, "the listener cannot use TLS");
+            return;
+        }
+    };
     let mut running = JoinSet::new();
     loop {
         let (socket, address) = tokio::select! {
@@ -65,10 +80,21 @@ pub async fn serve<S, B>(
     while running.join_next().await.is_some() {}
 }
 
+/// What shakes hands, with the mesh that knows the peers, if any.
+type Acceptor = Option<(TlsAcceptor, Option<Mesh>)>;
+
+fn acceptor(security: &Security) -> Result<Acceptor> {
+    Ok(match security {
+        Security::Plain => None,
+        Security::Tls(config) => Some((TlsAcceptor::from(config.clone()), None)),
+        Security::Mutual(mesh) => Some((TlsAcceptor::from(mesh.server_config()?), Some(mesh.clone()))),
+    })
+}
+
 async fn one<S, B>(
     socket: TcpStream,
     address: SocketAddr,
-    acceptor: Option<TlsAcceptor>,
+    acceptor: Acceptor,
     door: Door,
     service: S,
     limits: Limits,
@@ -83,12 +109,13 @@ async fn one<S, B>(
     if socket.set_nodelay(true).is_err() {
         return;
     }
-    let peer = Peer { service: None, address: Some(address), tls: acceptor.is_some() };
-    let Some(acceptor) = acceptor else { return connection(socket, peer, service, limits, shutdown).await };
+    let mut peer = Peer { service: None, address: Some(address), tls: acceptor.is_some() };
+    let Some((acceptor, mesh)) = acceptor else { return connection(socket, peer, service, limits, shutdown).await };
     let Ok(permit) = door.handshakes.clone().try_acquire_owned() else { return };
     let shaken = tokio::time::timeout(limits.handshake, acceptor.accept(socket)).await;
     drop(permit);
     if let Ok(Ok(stream)) = shaken {
+        peer.service = mesh.and_then(|mesh| mesh.named(stream.get_ref().1.peer_certificates()));
         connection(stream, peer, service, limits, shutdown).await;
     }
 }
