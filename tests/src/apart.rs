@@ -40,7 +40,11 @@ impl Apart {
             let database = format!("{prefix}_{service}");
             let text = this.config(service, &layout, &format!("{server}/{database}"))?;
             std::fs::write(this.config_file(service), text)?;
-            program::run(this.program(service), &["migrate", "--config", this.config_file(service).to_str().context("path")?], home)?;
+            program::run(
+                this.program(service),
+                &["migrate", "--config", this.config_file(service).to_str().context("path")?],
+                home,
+            )?;
         }
         layout.write_address(this.address())?;
         Ok(this)
@@ -59,7 +63,11 @@ impl Apart {
     /// The first administrator's token.
     pub fn first_token(&self) -> Result<String> {
         let file = self.config_file("gateway");
-        let said = program::run(self.program("gateway"), &["first-token", "--config", file.to_str().context("path")?], &self.home)?;
+        let said = program::run(
+            self.program("gateway"),
+            &["first-token", "--config", file.to_str().context("path")?],
+            &self.home,
+        )?;
         Ok(said.trim().to_owned())
     }
 

@@ -86,7 +86,7 @@ pub struct Extra<C> {
 }
 
 /// One service's program.
-pub struct Program<C> {
+pub struct Program<C: 'static> {
     /// Name of the service.
     pub name: &'static str,
     /// What it is, for the help.
@@ -157,12 +157,16 @@ impl<C: Configured> Program<C> {
         let file = file.help("Configuration, as TOML; variables SLIPWAY_CONFIG__<SECTION>__<KEY> stand above it");
         let verb = |name: &'static str, about: &'static str| Command::new(name).about(about).arg(file.clone());
         let own = self.extra.iter().map(|extra| verb(extra.verb, extra.about));
-        Command::new(format!("slipway-{}", self.name))
+        Command::new(self.name)
+            .bin_name(format!("slipway-{}", self.name))
             .about(self.about)
             .version(self.version)
             .subcommand_required(true)
             .subcommand(verb("serve", "Serves until SIGTERM or SIGINT, then drains"))
-            .subcommand(verb("migrate", "Makes the database if it is not there, and brings it to the schema of this build"))
+            .subcommand(verb(
+                "migrate",
+                "Makes the database if it is not there, and brings it to the schema of this build",
+            ))
             .subcommand(verb(
                 "config",
                 "Tells whether the configuration is valid, and everything that is wrong with it",

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use slipway_secrets::{Config, build, store::MIGRATIONS};
 use slipway_kit::program::{Built, Program};
+use slipway_secrets::{Config, build, store::MIGRATIONS};
 
 fn main() -> ExitCode {
     let program = Program {

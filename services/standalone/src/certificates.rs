@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -55,7 +56,11 @@ pub fn make(options: &Certificates) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(out)?;
     let (authorities, key) = (out.join(AUTHORITIES), out.join(AUTHORITY_KEY));
     if authorities.exists() && !key.exists() {
-        bail!("{} is there and {} is not: who made it must make the certificates", authorities.display(), key.display());
+        bail!(
+            "{} is there and {} is not: who made it must make the certificates",
+            authorities.display(),
+            key.display()
+        );
     }
     if options.new_authority || !authorities.exists() {
         let pair = KeyPair::generate()?;

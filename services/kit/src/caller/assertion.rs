@@ -194,8 +194,16 @@ impl Verifier {
 
     /// From now on these keys hold and no others.
     pub fn set_keys(&self, keys: &[PublicKey]) {
-        let next = keys.iter().map(|key| (key.id.clone(), DecodingKey::from_ed_der(&key.bytes))).collect();
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = next;
+        let next: BTreeMap<_, _> =
+            keys.iter().map(|key| (key.id.clone(), DecodingKey::from_ed_der(&key.bytes))).collect();
+        let mut known = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let forgets = known.keys().any(|id| !next.contains_key(id));
+        *known = next;
+        drop(known);
+        if forgets {
+            // What was checked with a key that is gone is checked again.
+            self.0.cache.invalidate_all();
+        }
         self.0.changed.send_modify(|changes| *changes += 1);
     }
 

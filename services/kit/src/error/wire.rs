@@ -91,7 +91,8 @@ pub(crate) fn of_channel(error: tonic::transport::Error) -> Status {
     let status = Status::from_error(Box::new(error));
     match (status.code(), status.message()) {
         (Code::Cancelled, "Timeout expired") => Error::new(&DEADLINE_EXCEEDED, "the time of the call ran out").into(),
-        _ => status,
+        // A connection that could not be made, or ended: nobody is told whose fault the other side's certificate is.
+        _ => away(status).into(),
     }
 }
 

@@ -44,7 +44,9 @@ pub fn tool(name: &str, configured: Option<&Path>) -> Finding {
     };
     match found {
         Ok(_) => Finding::well(name, "is there"),
-        Err(error) => Finding::ill(name, error.message(), format!("install {name}, or name its path in the configuration")),
+        Err(error) => {
+            Finding::ill(name, error.message(), format!("install {name}, or name its path in the configuration"))
+        }
     }
 }
 

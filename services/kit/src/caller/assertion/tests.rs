@@ -129,7 +129,7 @@ fn a_renewed_key_signs_and_the_old_one_is_known_as_long_as_it_is_published() {
     assert!(!accepts(&token(&old)), "the old key is forgotten");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_unknown_key_is_waited_for_where_somebody_keeps_the_keys() {
     let (signer, verifier) = (Signer::generate(), Verifier::new());
     let token = signer.assert(&ann(), &["environment"], METHOD, None).expect("signs");
