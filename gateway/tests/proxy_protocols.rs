@@ -74,7 +74,7 @@ async fn grpc_passes_with_its_trailers_and_streams() {
     let at = listener.local_addr().unwrap();
     tokio::spawn(transport::serve(
         listener,
-        None,
+        transport::Security::Plain,
         transport::Limits::default(),
         health,
         running.platform.shutdown.clone(),

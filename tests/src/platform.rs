@@ -130,7 +130,7 @@ impl Platform {
 
     /// Its process id; `None` while it is down.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.children.first().map(Child::id)
     }
 
     /// Ends the process at once, as the kernel does.

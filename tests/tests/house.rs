@@ -113,9 +113,15 @@ fn the_outside_stays_in_world() {
     let allowed = |s: &Source| {
         s.is_test()
             || s.room() == Some("world")
-            || ["services/kit/src/fetch", "services/credentials/", "services/standalone/", "gateway/src/world", "xtask/"]
-                .iter()
-                .any(|p| s.path.starts_with(p))
+            || [
+                "services/kit/src/fetch",
+                "services/credentials/",
+                "services/standalone/",
+                "gateway/src/world",
+                "xtask/",
+            ]
+            .iter()
+            .any(|p| s.path.starts_with(p))
     };
     none("outside clients stand in world", lines_with(&["kube::", "vaultrs::", "reqwest::"], allowed));
 }

@@ -54,7 +54,15 @@ fn environments(options: &[String]) -> Result<()> {
     let cluster = thread::spawn(cluster::for_tests);
     process::run(&mut program())?;
     let mut build = test::cargo();
-    process::run(build.args(["bench", "--locked", "--package", "slipway-tests", "--bench", "environments", "--no-run"]))?;
+    process::run(build.args([
+        "bench",
+        "--locked",
+        "--package",
+        "slipway-tests",
+        "--bench",
+        "environments",
+        "--no-run",
+    ]))?;
     let (cluster, parts) = cluster.join().map_err(|_| anyhow!("the start of the cluster panicked"))??;
     installed.join(parts);
     let path = installed.path()?;

@@ -63,7 +63,7 @@ pub const NAME: &str = "environment";
 pub async fn build(config: Config, context: Context) -> Result<Service> {
     config.validate()?;
     let db = Db::open(&config.database).await?;
-    db.migrate(&store::migrations()).await?;
+    db.migrate(store::migrations()).await?;
     let world = open(&config, &context).await?;
     let sealer = Sealer::load(&db).await?;
     let app = App::new(Store::new(db.clone()), world, config.platform(), context.clock.clone(), sealer);

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         name: "environment",
         about: "Environments of all tiers, previews, clusters, routes",
         version: env!("CARGO_PKG_VERSION"),
-        migrations: migrations,
+        migrations,
         build: |config: Config, context, _| Box::pin(async { build(config, context).await.map(Built::from) }),
         extra: &[],
     };

@@ -38,7 +38,7 @@ struct Platform {
 
 impl Platform {
     async fn start() -> Self {
-        let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+        let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
         let (hub, signer, fake) = (Hub::new(), Signer::generate(), Fake::default());
         fake.add_service("payments", REPOSITORY, OWNER);
         let on_main = Head { branch: "main".to_owned(), ..head(9, 1) };

@@ -94,7 +94,7 @@ async fn pull_request(root: &ScmConfig) -> (Hook, String) {
 async fn without_the_secrets_service_nothing_is_rendered_and_the_condition_says_so() {
     let (dir, own, catalog) = (
         WorkDir::temporary().unwrap(),
-        scratch::sqlite(&slipway_environment::store::migrations()).await,
+        scratch::sqlite(slipway_environment::store::migrations()).await,
         scratch::sqlite(&slipway_kit::db::Migrations::none()).await,
     );
     let scm = ScmConfig::local(dir.path().join("scm"));

@@ -58,7 +58,7 @@ impl Shop {
     }
 
     async fn simple() -> Self {
-        Self::new(scratch::sqlite(&migrations()).await).await
+        Self::new(scratch::sqlite(migrations()).await).await
     }
 
     /// The fork shows a commit, on a base, and the provider says so by webhook.

@@ -56,7 +56,7 @@ fn files(preview: &str) -> Vec<FileChange> {
 
 impl Desk {
     async fn new(preview: &str) -> Self {
-        let scratch = scratch::sqlite(&slipway_environment::store::migrations()).await;
+        let scratch = scratch::sqlite(slipway_environment::store::migrations()).await;
         let (server, fake) = (Github::start().await, Fake::default());
         let new = NewRepository {
             name: NAME.to_owned(),

@@ -244,7 +244,7 @@ async fn a_close_nobody_told_of_counts_when_it_was_seen_twice() {
 
 #[tokio::test]
 async fn a_hundred_closed_one_after_the_other_are_no_alarm() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let town = town(&scratch).await;
     town.with(1..=100).await;
     // Half an hour, a close each 18 seconds, every webhook lost.
@@ -398,7 +398,7 @@ async fn an_answer_nobody_should_believe_holds_until_the_next_good_one() {
 
 #[tokio::test]
 async fn labels_that_vanish_everywhere_are_braked_too() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let town = town(&scratch).await;
     town.with(1..=30).await;
     let mut config = slipway_environment::model::config::Config::default();

@@ -155,7 +155,7 @@ async fn ten_blocked_teardowns_slow_no_other_and_end_when_they_can() {
 
 #[tokio::test]
 async fn a_teardown_waits_until_the_first_lane_has_let_go() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let town = Town::new(&scratch, 1).await;
     let env = town.all().await.remove(0);
     town.app.delete(&call(ann(), "DeleteEnvironment"), &env.name(), "", false).await.unwrap();

@@ -64,7 +64,7 @@ fn config(preview: &str) -> FileChange {
 
 impl Desk {
     async fn new(adapter: &'static str, preview: &str) -> Self {
-        let scratch = scratch::sqlite(&slipway_environment::store::migrations()).await;
+        let scratch = scratch::sqlite(slipway_environment::store::migrations()).await;
         let (server, fake) = (Github::start().await, Fake::default());
         let info = "apiVersion: backstage.io/v1alpha1\nkind: Component\nmetadata: {name: payments}\n";
         let new = NewRepository {

@@ -108,7 +108,7 @@ async fn a_webhook_makes_a_preview_and_ci_brings_its_image() {
 
 #[tokio::test]
 async fn lost_webhooks_are_healed_by_polling() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let (fake, app, _) = shop(&scratch).await;
     fake.set(REPOSITORY, "7", open(1));
     app.poll("local").await.unwrap();
@@ -124,7 +124,7 @@ async fn a_kill_at_any_effect_doubles_and_leaks_nothing() {
     let mut points = 0;
     for n in 1..=6 {
         for kill in [Kill::Before, Kill::After] {
-            let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+            let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
             let number = 100 + n as i64 * 2 + i64::from(kill == Kill::After);
             let (fake, app, _) = shop(&scratch).await;
             let folder = format!("environments/development/payments/pr-{number}-payments");
@@ -159,7 +159,7 @@ async fn settle(scratch: &Scratch, app: &slipway_environment::app::App, number: 
 
 #[tokio::test]
 async fn a_fork_waits_and_a_broken_chart_says_why() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let (fake, app, clock) = shop(&scratch).await;
     fake.set(REPOSITORY, "7", Reading::Open(Head { fork: true, ..head(1, 1) }));
     app.hint("local", "pull_request", &hook(7)).await.unwrap();
@@ -185,7 +185,7 @@ async fn a_fork_waits_and_a_broken_chart_says_why() {
 
 #[tokio::test]
 async fn a_new_binding_is_a_new_generation() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let (fake, app, _) = shop(&scratch).await;
     fake.set(REPOSITORY, "7", open(1));
     app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 1)).await.unwrap();
@@ -216,7 +216,7 @@ async fn a_new_binding_is_a_new_generation() {
 
 #[tokio::test]
 async fn nothing_is_published_before_what_is_bound_exists() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let (fake, app, _) = shop(&scratch).await;
     fake.set(REPOSITORY, "7", open(1));
     fake.state().secret_names = vec!["db".to_owned()];
@@ -235,7 +235,7 @@ async fn nothing_is_published_before_what_is_bound_exists() {
 
 #[tokio::test]
 async fn a_service_the_catalog_does_not_know_yet_is_looked_at_again() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let (fake, app, _) = shop(&scratch).await;
     let facts = fake.state().services.remove(support::SERVICE).unwrap();
     fake.set(REPOSITORY, "7", open(1));
@@ -308,7 +308,7 @@ impl Renderer for Pusher {
 
 #[tokio::test]
 async fn a_push_during_a_look_is_never_undone_by_what_the_look_had_read() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let (fake, app, clock) = shop(&scratch).await;
     fake.set(REPOSITORY, "7", open(1));
     app.ensure_preview(&call(ann(), "EnsurePreview"), &wanted(7, 1)).await.unwrap();
@@ -351,7 +351,7 @@ fn set(fake: &Fake, number: u64, truth: Truth) {
 
 #[tokio::test]
 async fn five_thousand_shuffled_doubled_delayed_and_lost_events_converge() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let (fake, app, clock) = shop(&scratch).await;
     let mut dice = Dice(7);
     let mut truths = [Truth { sha: 0, is_open: false, opened_us: 0, changed_us: 0 }; 200];

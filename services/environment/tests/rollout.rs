@@ -58,7 +58,7 @@ impl Shop {
 
     /// A fresh SQLite file and a fresh cluster in memory.
     async fn simple() -> (Self, FakeCluster) {
-        Self::in_memory(scratch::sqlite(&migrations()).await).await
+        Self::in_memory(scratch::sqlite(migrations()).await).await
     }
 
     /// Looks at everything as often as it takes, until a condition holds.
@@ -208,7 +208,7 @@ async fn a_preview_lives_and_dies_on_a_real_cluster() {
         return eprintln!("skipped: a real cluster (SLIPWAY_TEST_IMAGE is not set)");
     }
     let cluster = Arc::new(Kubernetes::from_file(path.as_ref()).await.unwrap());
-    let shop = Shop::new(scratch::sqlite(&migrations()).await, cluster).await;
+    let shop = Shop::new(scratch::sqlite(migrations()).await, cluster).await;
     a_life(&shop).await;
 }
 

@@ -253,7 +253,7 @@ async fn use_is_noted_by_the_minute_and_a_waiting_request_wakes() {
 
 #[tokio::test]
 async fn the_address_shows_the_port_of_the_proxy_where_there_is_one() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let mut config = support::config(&scratch);
     config.preview_port = Some(7070);
     let (git, applied) = (fixture::preview(), Environment { target: Target::Apply, ..fixture::preview() });

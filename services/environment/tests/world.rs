@@ -346,7 +346,7 @@ async fn tree(dir: &WorkDir) -> BTreeMap<String, String> {
 async fn a_pull_request_becomes_manifests_and_then_a_receipt() {
     let Some(helm) = helm() else { return };
     let dir = WorkDir::temporary().unwrap();
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let scm = scm(&dir, chart(DEPLOYMENT)).await;
     let app = real(&dir, helm, &scm, &scratch).await;
     let repository = scm.repository("acme/payments").await.unwrap().unwrap();

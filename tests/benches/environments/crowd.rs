@@ -87,8 +87,7 @@ impl Crowd {
         let took = start.elapsed().as_secs_f64();
         // What was begun is finished; then the picture is taken.
         self.quiet().await?;
-        let (calls, cpu) =
-            (api.requests(self.identity.name())? - calls, figures::cpu_seconds(&self.platform)? - cpu);
+        let (calls, cpu) = (api.requests(self.identity.name())? - calls, figures::cpu_seconds(&self.platform)? - cpu);
         let size = self.size as f64;
         self.say("empty", format!("{empty:.0}"));
         self.say("up", format!("{took:.0} s"));

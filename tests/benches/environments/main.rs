@@ -59,8 +59,6 @@ async fn main() -> Result<()> {
     let cluster = Cluster::with_images("the benchmark of environments").context("no cluster was given")?;
     match part {
         Part::Life => life::measure(&cluster, options.rounds, options.lanes.max(1)).await,
-        Part::Crowd => {
-            crowd::measure(&cluster, &options.environments, Duration::from_secs(options.rest_seconds)).await
-        }
+        Part::Crowd => crowd::measure(&cluster, &options.environments, Duration::from_secs(options.rest_seconds)).await,
     }
 }

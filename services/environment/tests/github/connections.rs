@@ -134,7 +134,7 @@ async fn nothing_but_files_and_hosts_that_are_allowed() {
 
 #[tokio::test]
 async fn a_test_names_what_is_missing_and_shows_no_credential() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let server = Github::start().await;
     let app = app(&scratch, &server).await;
     // The file is not there yet: made all the same, and the test says so.
@@ -159,7 +159,7 @@ async fn a_test_names_what_is_missing_and_shows_no_credential() {
 
 #[tokio::test]
 async fn a_connection_in_use_stays() {
-    let scratch = slipway_kit::db::scratch::sqlite(&slipway_environment::store::migrations()).await;
+    let scratch = slipway_kit::db::scratch::sqlite(slipway_environment::store::migrations()).await;
     let server = Github::start().await;
     server.with_token("acme");
     let app = app(&scratch, &server).await;

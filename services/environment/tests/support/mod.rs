@@ -25,7 +25,7 @@ pub const SERVICE: &str = "component:default/payments";
 pub const REPOSITORY: &str = "100";
 
 pub async fn databases() -> Vec<Scratch> {
-    scratch::each(&migrations()).await
+    scratch::each(migrations()).await
 }
 
 pub fn config(scratch: &Scratch) -> ServiceConfig {

@@ -54,15 +54,15 @@ async fn all_that_is_wrong_with_a_question_is_told_at_once() {
         question(crate::filter::Filter::read(filter, FIELDS), order, sealer.open::<i64>(&call, filter, token))
     };
     let fields = |error: &Error| error.violations().iter().map(|(field, _)| field.clone()).collect::<Vec<_>>();
-    let all = ask("age = x", "size", "made up").err().expect("three mistakes");
+    let all = ask("age = x", "size", "made up").expect_err("three mistakes");
     assert!(all.is(&crate::error::INVALID_FIELD) && fields(&all) == ["filter", "order_by", "page_token"], "{all:?}");
-    let two = ask("size = 1", "age", "made up").err().expect("two mistakes");
+    let two = ask("size = 1", "age", "made up").expect_err("two mistakes");
     assert_eq!(fields(&two), ["filter", "page_token"]);
-    let one = ask("age = 1", "age", "made up").err().expect("one mistake");
+    let one = ask("age = 1", "age", "made up").expect_err("one mistake");
     assert!(one.is(&PAGE_TOKEN_INVALID));
     assert!(ask("age = 1", "age desc", "").is_ok());
     let away = question(Err::<(), _>(one), Ok(()), Err::<(), _>(Error::internal("no key")));
-    assert!(away.err().expect("a defect").is(&crate::error::INTERNAL));
+    assert!(away.expect_err("a defect").is(&crate::error::INTERNAL));
 }
 
 async fn walk(db: &Db, order: &OrderBy, size: usize) -> Vec<i64> {

@@ -51,5 +51,5 @@ async fn fetch(peers: &Peers) -> Result<Vec<PublicKey>> {
     let mut gateway = DelegationServiceClient::new(peers.as_service("gateway", TIMEOUT));
     let answer = gateway.fetch_assertion_keys(FetchAssertionKeysRequest {}).await.map_err(error_from)?;
     let keys = answer.into_inner().keys;
-    Ok(keys.into_iter().map(|key| PublicKey { id: key.key_id, bytes: key.public_key.into() }).collect())
+    Ok(keys.into_iter().map(|key| PublicKey { id: key.key_id, bytes: key.public_key }).collect())
 }

@@ -169,7 +169,7 @@ impl DelegationService for Delegations {
     ) -> Result<Response<FetchAssertionKeysResponse>, Status> {
         accept(request)?;
         let key = self.0.public();
-        let keys = vec![AssertionKey { key_id: key.id, public_key: key.bytes.into() }];
+        let keys = vec![AssertionKey { key_id: key.id, public_key: key.bytes }];
         Ok(Response::new(FetchAssertionKeysResponse { keys }))
     }
 }
