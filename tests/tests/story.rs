@@ -20,21 +20,10 @@ use tonic::Code;
 const OLD: &str = "an older delivery arrives late";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_developer_ships_from_golden_path_to_delivery_figures_on_sqlite() {
-    main_job(Engine::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_developer_ships_from_golden_path_to_delivery_figures_on_postgres() {
-    if Engine::all().contains(&Engine::Postgres) {
-        main_job(Engine::Postgres).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_developer_ships_from_golden_path_to_delivery_figures_on_six_processes() {
-    if Engine::shapes().contains(&Engine::Apart) {
-        main_job(Engine::Apart).await;
+async fn a_developer_ships_from_golden_path_to_delivery_figures() {
+    for engine in Engine::shapes() {
+        println!("{engine:?}");
+        main_job(engine).await;
     }
 }
 
