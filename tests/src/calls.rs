@@ -9,6 +9,7 @@ use slipway_proto::access::v1::role_binding_service_client::RoleBindingServiceCl
 use slipway_proto::access::v1::token_service_client::TokenServiceClient;
 use slipway_proto::catalog::v1::entity_service_client::EntityServiceClient;
 use slipway_proto::catalog::v1::location_service_client::LocationServiceClient;
+use slipway_proto::environment::v1::budget_service_client::BudgetServiceClient;
 use slipway_proto::environment::v1::cluster_service_client::ClusterServiceClient;
 use slipway_proto::environment::v1::environment_service_client::EnvironmentServiceClient;
 use slipway_proto::environment::v1::preview_service_client::PreviewServiceClient;
@@ -49,6 +50,7 @@ clients! {
     previews: PreviewServiceClient;
     scm_connections: ScmConnectionServiceClient;
     clusters: ClusterServiceClient;
+    budgets: BudgetServiceClient;
     dora: DoraServiceClient;
     facts: FactServiceClient;
     pipelines: PipelineServiceClient;

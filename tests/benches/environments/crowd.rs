@@ -61,6 +61,17 @@ impl Crowd {
         let identity = Identity::make(cluster, &format!("crowd-{size}"))?;
         let this = PreviewJob::unregistered(&platform.handle(), cluster.clone(), &format!("crowd-{size}")).await?;
         identity.register(&this).await?;
+        // A team's budget would end long before.
+        let limits =
+            environment::BudgetLimits { previews: Some(1_000), cpu: "1000".to_owned(), memory: "4Ti".to_owned() };
+        let budget = environment::Budget {
+            name: "budgets/default.payments".to_owned(),
+            limits: Some(limits.clone()),
+            service_limits: Some(limits),
+            ..Default::default()
+        };
+        let wanted = environment::UpdateBudgetRequest { budget: Some(budget), ..Default::default() };
+        this.job.admin.budgets().update_budget(wanted).await?;
         Ok(Self { platform, identity, this, size, figures: BTreeMap::new() })
     }
 
