@@ -12,7 +12,12 @@ mod receipts;
 mod routes;
 mod scm_connections;
 
-use slipway_kit::db::Db;
+use serde::de::DeserializeOwned;
+use slipway_kit::{
+    db::{Db, Value},
+    error::Result,
+    page::{Cursor, OrderBy},
+};
 
 pub use deletions::OpenDeletion;
 pub use environments::{FILTER, ListQuery, new_uid};
@@ -38,5 +43,27 @@ impl Store {
     /// A store on an open, migrated database.
     pub fn new(db: Db) -> Self {
         Self { db }
+    }
+
+    /// A page of a table whose rows are bodies: one row more than asked for if there is one, and the rows' cursors.
+    async fn page<T: DeserializeOwned>(
+        &self,
+        table: &str,
+        (condition, mut binds): (String, Vec<Value>),
+        order: &OrderBy,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Vec<(T, Cursor)>> {
+        let (after, values) = order.after(cursor, binds.len() + 1)?;
+        binds.extend(values);
+        binds.push(Value::from(limit + 1));
+        let sql = format!(
+            "SELECT body{} FROM {table} WHERE {condition} AND {after} ORDER BY {} LIMIT ${}",
+            order.columns(),
+            order.sql(),
+            binds.len()
+        );
+        let rows = self.db.fetch_all(&sql, binds).await?;
+        rows.iter().map(|row| Ok((row.json("body")?, order.cursor(row)?))).collect()
     }
 }

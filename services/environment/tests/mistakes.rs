@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use slipway_environment::{
-    app::{List, NewEnvironment, WantedPreview},
+    app::{HoldList, List, NewEnvironment, OrphanList, WantedPreview},
     model::{environment::Kind, preview::Reading, tier::Tier},
 };
 use slipway_kit::{
@@ -13,7 +13,7 @@ use slipway_kit::{
     error::{CONFLICT, Error},
     serve::Call,
 };
-use support::{OWNER, REPOSITORY, SERVICE, call, caller, databases, head, images, open, shop, wanted};
+use support::{OWNER, REPOSITORY, SERVICE, admin, ask, call, caller, databases, head, images, open, shop, wanted};
 
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -62,6 +62,13 @@ async fn all_that_is_wrong_with_a_list_is_told_at_once() {
         let one = app.list(&call(), &list("create_time = \"yesterday\"", "", "")).await.unwrap_err();
         assert_eq!(one.reason().name, "FILTER_INVALID");
         app.list(&call(), &list("", "create_time desc", "")).await.unwrap();
+        let (filter, page_token) = ("colour = \"red\"".to_owned(), "made up".to_owned());
+        let holds = HoldList { filter: filter.clone(), page_token: page_token.clone(), ..HoldList::default() };
+        let error = app.list_holds(&ask(admin(), "ListHolds"), &holds).await.unwrap_err();
+        assert_eq!(fields(&error), ["filter", "page_token"]);
+        let orphans = OrphanList { filter, page_token, ..OrphanList::default() };
+        let error = app.list_orphans(&ask(admin(), "ListOrphans"), &orphans).await.unwrap_err();
+        assert_eq!(fields(&error), ["filter", "page_token"]);
     }
 }
 

@@ -95,6 +95,17 @@ impl Sealer {
         URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
     }
 
+    /// The rows of one page, and the token of the next: `rows` are one more than `limit` if there is a next page, each with its cursor.
+    pub fn cut<T>(&self, call: &Call, bound: &str, mut rows: Vec<(T, Cursor)>, limit: usize) -> (Vec<T>, String) {
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = match rows.last() {
+            Some((_, cursor)) if has_more => self.seal(call, bound, cursor),
+            _ => String::new(),
+        };
+        (rows.into_iter().map(|(row, _)| row).collect(), next)
+    }
+
     /// What a token was made from; `None` for the first page. PAGE_TOKEN_INVALID if it is forged, expired, or another question's.
     pub fn open<C: DeserializeOwned>(&self, call: &Call, bound: &str, token: &str) -> Result<Option<C>> {
         if token.is_empty() {

@@ -231,18 +231,12 @@ impl App {
             limit,
             show_deleted: list.show_deleted,
         };
-        let mut rows = self.store.list(&query).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = match rows.last() {
-            Some((_, cursor)) if more => self.sealer.seal(call, &bound, cursor),
-            _ => String::new(),
-        };
+        let (environments, next) = self.sealer.cut(call, &bound, self.store.list(&query).await?, limit);
         let most = if list.total == Some(true) { i64::MAX } else { ESTIMATE_MAX + 1 };
         let counted = if list.total.is_some() { Some(self.store.count(&query, most).await?) } else { None };
         let is_estimate = list.total == Some(false) && counted.is_some_and(|n| n > ESTIMATE_MAX);
         let total = counted.map(|n| if is_estimate { ESTIMATE_MAX } else { n });
-        Ok(Page { environments: rows.into_iter().map(|(env, _)| env).collect(), next, total, is_estimate })
+        Ok(Page { environments, next, total, is_estimate })
     }
 
     /// Lets an environment live longer, from now on.

@@ -8,7 +8,8 @@ use slipway_kit::{
     authz::{Facts, Visible},
     db::Tx,
     error::{ETAG_MISMATCH, Error, NOT_FOUND, Result},
-    filter, id, journal,
+    filter::Filter,
+    id, journal,
     mutation::{Begun, Mutation},
     page::{self, Cursor, OrderBy},
     serve::Call,
@@ -155,20 +156,15 @@ impl App {
     /// A page of holds, newest first, and the token of the next.
     pub async fn list_holds(&self, call: &Call, list: &HoldList) -> Result<(Vec<Hold>, String)> {
         call.check(&Facts::default())?;
-        let filter = filter::parse(&list.filter)?;
-        filter.check(&HOLD_FILTER.iter().map(|f| f.name).collect::<Vec<_>>())?;
-        let order = OrderBy::parse("create_time desc", ORDER, "", "uid")?;
         let bound = format!("{}\n{}", list.filter, list.show_released);
-        let cursor: Option<Cursor> = self.sealer.open(call, &bound, &list.page_token)?;
+        let (filter, order, cursor) = page::question(
+            Filter::read(&list.filter, HOLD_FILTER),
+            OrderBy::parse("create_time desc", ORDER, "", "uid"),
+            self.sealer.open::<Cursor>(call, &bound, &list.page_token),
+        )?;
         let limit = page::size(list.page_size);
-        let mut rows = self.store.holds(&filter, list.show_released, &order, cursor.as_ref(), limit).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = match rows.last() {
-            Some((_, cursor)) if more => self.sealer.seal(call, &bound, cursor),
-            _ => String::new(),
-        };
-        Ok((rows.into_iter().map(|(hold, _)| hold).collect(), next))
+        let rows = self.store.holds(&filter, list.show_released, &order, cursor.as_ref(), limit).await?;
+        Ok(self.sealer.cut(call, &bound, rows, limit))
     }
 
     /// Lets go of a hold: what waited goes on.

@@ -13,7 +13,8 @@ use slipway_kit::{
     audit::Change,
     authz::Facts,
     error::{ETAG_MISMATCH, Error, NOT_FOUND, Result, Violations},
-    filter, journal,
+    filter::Filter,
+    journal,
     mutation::{Begun, Mutation},
     page::{self, Cursor, OrderBy},
     serve::Call,
@@ -198,20 +199,15 @@ impl App {
     /// A page of orphans, newest first, and the token of the next.
     pub async fn list_orphans(&self, call: &Call, list: &OrphanList) -> Result<(Vec<Orphan>, String)> {
         call.check(&Facts::default())?;
-        let filter = filter::parse(&list.filter)?;
-        filter.check(&ORPHAN_FILTER.iter().map(|f| f.name).collect::<Vec<_>>())?;
-        let order = OrderBy::parse("create_time desc", ORDER, "", "uid")?;
         let bound = format!("{}\n{}", list.filter, list.show_gone);
-        let cursor: Option<Cursor> = self.sealer.open(call, &bound, &list.page_token)?;
+        let (filter, order, cursor) = page::question(
+            Filter::read(&list.filter, ORPHAN_FILTER),
+            OrderBy::parse("create_time desc", ORDER, "", "uid"),
+            self.sealer.open::<Cursor>(call, &bound, &list.page_token),
+        )?;
         let limit = page::size(list.page_size);
-        let mut rows = self.store.orphans(&filter, list.show_gone, &order, cursor.as_ref(), limit).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = match rows.last() {
-            Some((_, cursor)) if more => self.sealer.seal(call, &bound, cursor),
-            _ => String::new(),
-        };
-        Ok((rows.into_iter().map(|(orphan, _)| orphan).collect(), next))
+        let rows = self.store.orphans(&filter, list.show_gone, &order, cursor.as_ref(), limit).await?;
+        Ok(self.sealer.cut(call, &bound, rows, limit))
     }
 
     /// Has an orphan deleted by the next pass, which begins now; it looks at the cluster again before.

@@ -198,18 +198,7 @@ impl Store {
 
     /// A page of a list, one row more than asked for if there is one, and the rows' cursors.
     pub async fn list(&self, query: &ListQuery<'_>) -> Result<Vec<(Environment, Cursor)>> {
-        let (condition, mut binds) = condition(query)?;
-        let (after, values) = query.order.after(query.cursor, binds.len() + 1)?;
-        binds.extend(values);
-        binds.push(Value::from(query.limit + 1));
-        let sql = format!(
-            "SELECT body{} FROM environments WHERE {condition} AND {after} ORDER BY {} LIMIT ${}",
-            query.order.columns(),
-            query.order.sql(),
-            binds.len()
-        );
-        let rows = self.db.fetch_all(&sql, binds).await?;
-        rows.iter().map(|row| Ok((row.json("body")?, query.order.cursor(row)?))).collect()
+        self.page("environments", condition(query)?, query.order, query.cursor, query.limit).await
     }
 
     /// Number of matches, counted up to `most`.

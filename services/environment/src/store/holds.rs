@@ -5,7 +5,7 @@
 use slipway_kit::{
     args,
     authz::Visible,
-    db::{Exec, Tx, Value},
+    db::{Exec, Tx},
     error::{CONFLICT, Error, Result},
     filter::{Field, Filter, Kind},
     page::{Cursor, OrderBy},
@@ -182,19 +182,9 @@ impl Store {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<(Hold, Cursor)>> {
-        let (filter, mut binds) = filter.sql(HOLD_FILTER, 1)?;
-        let (after, values) = order.after(cursor, binds.len() + 1)?;
-        binds.extend(values);
-        binds.push(Value::from(limit + 1));
+        let (filter, binds) = filter.sql(HOLD_FILTER, 1)?;
         let standing = if show_released { "1 = 1" } else { "released_us = 0" };
-        let sql = format!(
-            "SELECT body{} FROM holds WHERE {filter} AND {standing} AND {after} ORDER BY {} LIMIT ${}",
-            order.columns(),
-            order.sql(),
-            binds.len()
-        );
-        let rows = self.db.fetch_all(&sql, binds).await?;
-        rows.iter().map(|row| Ok((row.json("body")?, order.cursor(row)?))).collect()
+        self.page("holds", (format!("{filter} AND {standing}"), binds), order, cursor, limit).await
     }
 
     /// Uids of the environments that wait for a hold.

@@ -83,19 +83,9 @@ impl Store {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Vec<(Orphan, Cursor)>> {
-        let (filter, mut binds) = filter.sql(ORPHAN_FILTER, 1)?;
-        let (after, values) = order.after(cursor, binds.len() + 1)?;
-        binds.extend(values);
-        binds.push(Value::from(limit + 1));
+        let (filter, binds) = filter.sql(ORPHAN_FILTER, 1)?;
         let there = if show_gone { "1 = 1" } else { "gone_us = 0" };
-        let sql = format!(
-            "SELECT body{} FROM orphans WHERE {filter} AND {there} AND {after} ORDER BY {} LIMIT ${}",
-            order.columns(),
-            order.sql(),
-            binds.len()
-        );
-        let rows = self.db.fetch_all(&sql, binds).await?;
-        rows.iter().map(|row| Ok((row.json("body")?, order.cursor(row)?))).collect()
+        self.page("orphans", (format!("{filter} AND {there}"), binds), order, cursor, limit).await
     }
 
     /// Forgets orphans that went before an instant.
