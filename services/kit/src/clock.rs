@@ -1,16 +1,21 @@
 //! Time as a dependency: the system's clock, or one that a test moves by hand.
 //!
-//! Owns instants in microseconds since the Unix epoch. Refuses leases: those follow the database's clock (REL-11).
+//! Owns instants in microseconds since the Unix epoch, and waits that are spread. Refuses leases: those follow the database's clock (REL-11).
 use std::{
     sync::{
         Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// When this process first looked, by the machine's clock and by one that nobody sets.
 static FIRST: LazyLock<(i64, Instant)> = LazyLock::new(|| (jiff::Timestamp::now().as_microsecond(), Instant::now()));
+
+/// A wait, ±10 %, so that what began together does not come back at once.
+pub fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::random_range(0.9..=1.1))
+}
 
 /// A source of the current instant; cheap to clone.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use slipway_kit::{
     audit::Change,
     authz::Facts,
+    clock::jittered,
     error::{ETAG_MISMATCH, Error, NOT_FOUND, Result, Violations},
     filter::Filter,
     journal,
@@ -71,8 +72,7 @@ pub struct Confirmation {
 impl App {
     /// When a cluster is compared again: about every interval, never all clusters at once.
     pub(crate) fn sweep_again(&self) -> Duration {
-        let (every, dice) = (self.platform.sweep_every, slipway_kit::id::uuid4().bytes().map(u32::from).sum::<u32>());
-        every * (90 + dice % 21) / 100
+        jittered(self.platform.sweep_every)
     }
 
     /// Has a cluster compared soon.

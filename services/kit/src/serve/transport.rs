@@ -12,7 +12,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,11 +20,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use rand::RngExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 
 use super::{Peer, Shutdown};
+use crate::clock::jittered;
 
 pub use limits::Limits;
 pub use listen::{Security, serve};
@@ -102,9 +101,4 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     builder
-}
-
-/// The age, ±10 %, so that clients do not all come back at once.
-fn jittered(age: Duration) -> Duration {
-    age.mul_f64(rand::rng().random_range(0.9..=1.1))
 }
