@@ -18,16 +18,13 @@ use crate::{
     error::{ENVIRONMENT_DELETING, IMAGE_UNKNOWN, NEEDS_PERSON, NETWORK_NOT_ENFORCED, NOT_A_FORK, SELF_APPROVAL},
     model::{
         approval,
-        cluster::CheckVerdict,
+        cluster::{CheckVerdict, NETWORK_POLICY},
         environment::{Environment, Spec},
         names,
         preview::Head,
         step,
     },
 };
-
-/// Check of a cluster that decides on forks (ENV-62).
-const NETWORK_POLICY: &str = "NETWORK_POLICY";
 
 /// An approval as it is asked for.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +117,7 @@ impl App {
         Ok(())
     }
 
-    /// Whether policies keep a fork's pods apart on this cluster: refused where they are known not to be enforced; where nothing is
+    /// Whether policies keep a fork's pods apart on this cluster, by its self-test: refused where they are known not to be enforced; where nothing is
     /// known, the words that say so (ENV-62).
     async fn enforcement(&self, cluster: &str) -> Result<String> {
         let registered = self.store.cluster(&self.store.db, cluster).await?;

@@ -55,6 +55,15 @@ fn read(text: &str, is_bounded: bool) -> Result<Vec<Doc>, String> {
     Ok(docs)
 }
 
+/// Every document of a render's files, in their order.
+///
+/// # Errors
+/// What does not parse; a render that was kept always does.
+pub fn of_files(files: &[(String, String)]) -> Result<Vec<Doc>, String> {
+    let parsed = files.iter().map(|(_, text)| parse(text)).collect::<Result<Vec<_>, _>>()?;
+    Ok(parsed.into_iter().flatten().collect())
+}
+
 /// Writes one document as YAML.
 pub fn emit(doc: &Doc) -> String {
     // A value made of JSON has no form that YAML cannot say.

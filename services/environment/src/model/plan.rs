@@ -33,10 +33,7 @@ pub struct Plan {
 /// # Errors
 /// What does not parse; a render that was kept always does.
 pub fn of(env: &Environment, files: &[(String, String)]) -> Result<Plan, String> {
-    let mut docs = Vec::new();
-    for (_, text) in files {
-        docs.extend(manifest::parse(text)?);
-    }
+    let mut docs = manifest::of_files(files)?;
     docs.retain(|doc| !guardrails::is_rail(doc) && !hook::is_hook(doc));
     for doc in &mut docs {
         number(doc, env.generation);

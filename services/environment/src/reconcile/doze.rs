@@ -19,10 +19,7 @@ use crate::model::{
 impl Reconciler {
     /// The sleeping form of what was rendered last; jobs end.
     async fn sleeping(&self, env: &Environment) -> Result<Vec<Doc>> {
-        let mut docs = Vec::new();
-        for (_, text) in self.0.store.last_render(&env.uid).await? {
-            docs.extend(manifest::parse(&text).map_err(Error::internal)?);
-        }
+        let mut docs = manifest::of_files(&self.0.store.last_render(&env.uid).await?).map_err(Error::internal)?;
         docs.retain(|doc| manifest::kind(doc) != "Job" && !guardrails::is_rail(doc));
         Ok(sleep::asleep(docs))
     }

@@ -9,7 +9,10 @@ use slipway_kit::{
     worker::{Claim, Next},
 };
 
-use super::Reconciler;
+use super::{
+    Reconciler,
+    look::{POD, objects},
+};
 use crate::{
     app::last_lines,
     model::{
@@ -111,11 +114,7 @@ impl Reconciler {
     async fn hook_document(&self, env: &Environment, step: &Step) -> Result<Option<Doc>> {
         let generation = env.status.progress.hooks.generation;
         let Some(files) = self.0.store.render(&env.uid, generation).await? else { return Ok(None) };
-        let mut docs = Vec::new();
-        for (_, text) in &files {
-            docs.extend(manifest::parse(text).map_err(Error::internal)?);
-        }
-        Ok(hook::document(docs, step, generation))
+        Ok(hook::document(manifest::of_files(&files).map_err(Error::internal)?, step, generation))
     }
 
     /// It may be there: it is looked at, and only made if it is not.
@@ -149,13 +148,8 @@ impl Reconciler {
 
     /// Why a hook failed, with its last lines.
     async fn told(&self, cluster: &dyn Cluster, env: &Environment, step: &Step, is_late: bool) -> Result<String> {
-        let mut live = Vec::new();
-        for (api_version, kind) in [("batch/v1", "Job"), ("v1", "Pod")] {
-            for mut doc in cluster.list(api_version, kind, &env.namespace, &[]).await? {
-                (doc["apiVersion"], doc["kind"]) = (api_version.into(), kind.into());
-                live.push(doc);
-            }
-        }
+        let mut live = objects(cluster, ("batch/v1", "Job"), env).await?;
+        live.extend(objects(cluster, POD, env).await?);
         let held = Held { object: step.object.clone(), uid: String::new(), created_us: 0 };
         let problems = match health::of(&[held], &live) {
             Health::Ready => Vec::new(),

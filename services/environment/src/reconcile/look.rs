@@ -28,7 +28,7 @@ const RAILS: [(&str, &str); 4] = [
     ("networking.k8s.io/v1", "NetworkPolicy"),
 ];
 /// Pods, which are counted and tell what is wrong (ENV-84).
-const POD: (&str, &str) = ("v1", "Pod");
+pub(super) const POD: (&str, &str) = ("v1", "Pod");
 /// Kinds that objects of the inventory bring about, and that health is read from too.
 const BROUGHT: [(&str, (&str, &str)); 2] =
     [("Deployment", ("apps/v1", "ReplicaSet")), ("StatefulSet", ("v1", "PersistentVolumeClaim"))];
@@ -148,12 +148,19 @@ fn kinds(env: &Environment) -> BTreeSet<(&str, &str)> {
 
 /// Every object of the kinds that matter, at one time.
 async fn listed(cluster: &dyn Cluster, env: &Environment) -> Result<Vec<Doc>> {
-    let lists = kinds(env).into_iter().map(|(api_version, kind)| async move {
-        let mut docs = cluster.list(api_version, kind, &env.namespace, &[]).await?;
-        for doc in docs.iter_mut().filter(|doc| manifest::kind(doc).is_empty()) {
-            (doc["apiVersion"], doc["kind"]) = (api_version.into(), kind.into());
-        }
-        Ok::<_, slipway_kit::error::Error>(docs)
-    });
+    let lists = kinds(env).into_iter().map(|kind| objects(cluster, kind, env));
     Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+}
+
+/// The objects of one kind, each saying which it is: an item of a list need not.
+pub(super) async fn objects(
+    cluster: &dyn Cluster,
+    (api_version, kind): (&str, &str),
+    env: &Environment,
+) -> Result<Vec<Doc>> {
+    let mut docs = cluster.list(api_version, kind, &env.namespace, &[]).await?;
+    for doc in docs.iter_mut().filter(|doc| manifest::kind(doc).is_empty()) {
+        (doc["apiVersion"], doc["kind"]) = (api_version.into(), kind.into());
+    }
+    Ok(docs)
 }
