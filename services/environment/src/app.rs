@@ -239,9 +239,14 @@ fn missing(name: &str) -> Error {
 
 /// A version that the caller meant and that is not the present one.
 fn check_etag(env: &Environment, etag: &str) -> Result<()> {
-    if etag.is_empty() || etag == env.etag() {
+    check_version(("environment", "slipway.dev/Environment"), &env.name(), &env.etag(), etag)
+}
+
+/// The same of any resource: its noun and its type, its name, its present version, and the one that is meant; any if empty.
+fn check_version((noun, kind): (&str, &str), name: &str, present: &str, meant: &str) -> Result<()> {
+    if meant.is_empty() || meant == present {
         return Ok(());
     }
-    let error = Error::new(&slipway_kit::error::ETAG_MISMATCH, "the environment changed since it was read");
-    Err(error.resource("slipway.dev/Environment", env.name()).meta("etag", env.etag()))
+    let error = Error::new(&slipway_kit::error::ETAG_MISMATCH, format!("the {noun} changed since it was read"));
+    Err(error.resource(kind, name).meta("etag", present))
 }

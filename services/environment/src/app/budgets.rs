@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use slipway_kit::{
     audit::Change,
     authz::Facts,
-    db::Tx,
-    error::{ETAG_MISMATCH, Error, Result},
+    db::{Exec, Tx},
+    error::{Error, Result},
     mutation::{Begun, Mutation},
     page,
     serve::Call,
     worker,
 };
 
-use super::{App, WORK_ENVIRONMENT, facts};
+use super::{App, WORK_ENVIRONMENT, check_version, facts};
 use crate::{
     error::TEAM_BUDGET,
     model::{
@@ -136,10 +136,7 @@ impl App {
     /// The budget of a team.
     pub async fn get_budget(&self, call: &Call, team: &str) -> Result<Budget> {
         call.check(&Facts { owner: Some(team), ..Facts::default() })?;
-        let mut tx = self.store.db.begin().await?;
-        let budget = self.budget(&mut tx, team, None).await?;
-        tx.rollback().await?;
-        Ok(budget)
+        self.budget(&self.store.db, team, None).await
     }
 
     /// A page of the budgets the caller may see, by team.
@@ -152,11 +149,10 @@ impl App {
             Some(last) if teams.len() > limit => self.sealer.seal(call, "budgets", last),
             _ => String::new(),
         };
-        let (mut found, mut tx) = (Vec::new(), self.store.db.begin().await?);
+        let mut found = Vec::new();
         for team in teams.iter().take(limit) {
-            found.push(self.budget(&mut tx, team, None).await?);
+            found.push(self.budget(&self.store.db, team, None).await?);
         }
-        tx.rollback().await?;
         Ok((found, next))
     }
 
@@ -173,10 +169,7 @@ impl App {
         self.store.budget_turn(change.tx(), team).await?;
         let before = self.store.budget(change.tx(), team).await?;
         let name = budget::name(team);
-        if !ask.etag.is_empty() && ask.etag != before.etag() {
-            let error = Error::new(&ETAG_MISMATCH, "the budget changed since it was read");
-            return Err(error.resource("slipway.dev/Budget", name).meta("etag", before.etag()));
-        }
+        check_version(("budget", "slipway.dev/Budget"), &name, &before.etag(), &ask.etag)?;
         let kept = Kept {
             team: ask.team.unwrap_or(before.team),
             service: ask.service.unwrap_or(before.service),
@@ -194,15 +187,17 @@ impl App {
         Ok(answer)
     }
 
-    async fn budget(&self, tx: &mut Tx, team: &str, kept: Option<Kept>) -> Result<Budget> {
+    /// A budget with what is used of it, over the numbers given or else those that are kept.
+    async fn budget(&self, exec: impl Into<Exec<'_>>, team: &str, kept: Option<Kept>) -> Result<Budget> {
+        let mut exec = exec.into();
         let kept = match kept {
             Some(kept) => kept,
-            None => self.store.budget(&mut *tx, team).await?,
+            None => self.store.budget(&mut exec, team).await?,
         };
-        let mut used = self.store.books(&mut *tx, team).await?.used;
+        let mut used = self.store.books(&mut exec, team).await?.used;
         used.retain(|_, amount| *amount != Amount::default());
-        let waiting = self.store.budget_line(&mut *tx, team).await?;
-        let mut idle = self.store.holding(tx, team).await?;
+        let waiting = self.store.budget_line(&mut exec, team).await?;
+        let mut idle = self.store.holding(exec, team).await?;
         idle.retain(|env| budget::is_idle(env, self.now_us()));
         idle.sort_by_key(|env| (env.used_us, env.label_id.clone()));
         Ok(Budget {

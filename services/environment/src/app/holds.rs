@@ -7,7 +7,7 @@ use slipway_kit::{
     audit::Change,
     authz::{Facts, Visible},
     db::Tx,
-    error::{ETAG_MISMATCH, Error, NOT_FOUND, Result},
+    error::{Error, NOT_FOUND, Result},
     filter::Filter,
     id, journal,
     mutation::{Begun, Mutation},
@@ -16,7 +16,7 @@ use slipway_kit::{
     worker,
 };
 
-use super::{App, WORK_ENVIRONMENT};
+use super::{App, WORK_ENVIRONMENT, check_version};
 use crate::{
     error::HOLD_RELEASED,
     model::{
@@ -185,10 +185,7 @@ impl App {
             Begun::Fresh(mutation) => mutation,
         };
         let found = self.store.hold(mutation.tx(), uid_of(name)).await?.ok_or_else(|| missing(name))?;
-        if !etag.is_empty() && etag != found.etag() {
-            let error = Error::new(&ETAG_MISMATCH, "the hold changed since it was read");
-            return Err(error.resource("slipway.dev/Hold", found.name()).meta("etag", found.etag()));
-        }
+        check_version(("hold", "slipway.dev/Hold"), &found.name(), &found.etag(), etag)?;
         if found.released_us > 0 {
             return Err(Error::new(&HOLD_RELEASED, format!("{name} does not stand any more")));
         }

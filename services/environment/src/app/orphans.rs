@@ -13,7 +13,7 @@ use slipway_kit::{
     audit::Change,
     authz::Facts,
     clock::jittered,
-    error::{ETAG_MISMATCH, Error, NOT_FOUND, Result, Violations},
+    error::{Error, NOT_FOUND, Result, Violations},
     filter::Filter,
     journal,
     mutation::{Begun, Mutation},
@@ -22,7 +22,7 @@ use slipway_kit::{
     worker,
 };
 
-use super::App;
+use super::{App, check_version};
 use crate::{
     error::{CLUSTER_UNKNOWN, ORPHAN_GONE},
     model::{
@@ -224,10 +224,7 @@ impl App {
         let mut v = Violations::new();
         v.check(confirmation.namespace == found.namespace, "namespace", "must be the name of the orphan's namespace");
         v.finish()?;
-        if !confirmation.etag.is_empty() && confirmation.etag != found.etag() {
-            let error = Error::new(&ETAG_MISMATCH, "the orphan changed since it was read");
-            return Err(error.resource("slipway.dev/Orphan", found.name()).meta("etag", found.etag()));
-        }
+        check_version(("orphan", "slipway.dev/Orphan"), &found.name(), &found.etag(), &confirmation.etag)?;
         if found.gone_us > 0 {
             return Err(Error::new(&ORPHAN_GONE, format!("{name} is not in the cluster any more")));
         }

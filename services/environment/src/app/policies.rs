@@ -4,12 +4,12 @@
 use slipway_kit::{
     audit::Change,
     authz::Facts,
-    error::{ETAG_MISMATCH, Error, Result, Violations},
+    error::{Error, Result, Violations},
     mutation::{Begun, Mutation},
     serve::Call,
 };
 
-use super::App;
+use super::{App, check_version};
 use crate::{
     model::{
         manifest::Doc,
@@ -71,10 +71,7 @@ impl App {
             Begun::Fresh(change) => change,
         };
         let before = self.store.policy(change.tx(), ask.tier).await?;
-        if !ask.etag.is_empty() && ask.etag != before.etag() {
-            let error = Error::new(&ETAG_MISMATCH, "the policy changed since it was read");
-            return Err(error.resource("slipway.dev/ManifestPolicy", name(ask.tier)).meta("etag", before.etag()));
-        }
+        check_version(("policy", "slipway.dev/ManifestPolicy"), &name(ask.tier), &before.etag(), &ask.etag)?;
         let mut policy = before.policy.clone();
         for field in &ask.fields {
             match *field {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use slipway_kit::{
     audit::Change,
     authz::Facts,
-    error::{ALREADY_EXISTS, ETAG_MISMATCH, Error, NOT_FOUND, Result, Violations},
+    error::{ALREADY_EXISTS, Error, NOT_FOUND, Result, Violations},
     id,
     mutation::{Begun, Mutation},
     page,
@@ -15,7 +15,7 @@ use slipway_kit::{
     worker,
 };
 
-use super::{App, WORK_POLL};
+use super::{App, WORK_POLL, check_version};
 use crate::{
     error::{SCM_CONFIGURED, SCM_IN_USE},
     model::scm_connection::ScmConnection,
@@ -188,10 +188,7 @@ impl App {
             }
             return Err(missing(id));
         };
-        if !etag.is_empty() && etag != found.etag() {
-            let error = Error::new(&ETAG_MISMATCH, "the connection changed since it was read");
-            return Err(error.resource("slipway.dev/ScmConnection", found.name()).meta("etag", found.etag()));
-        }
+        check_version(("connection", "slipway.dev/ScmConnection"), &found.name(), &found.etag(), etag)?;
         Ok(found)
     }
 }

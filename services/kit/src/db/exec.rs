@@ -107,7 +107,7 @@ impl Tx {
     }
 }
 
-/// Where a store function runs its statements: `impl Into<Exec<'_>>` takes `&Db` and `&mut Tx`.
+/// Where a store function runs its statements: `impl Into<Exec<'_>>` takes `&Db` and `&mut Tx`, and what another was given.
 pub enum Exec<'a> {
     /// Each statement by itself.
     Db(&'a Db),
@@ -124,6 +124,15 @@ impl<'a> From<&'a Db> for Exec<'a> {
 impl<'a> From<&'a mut Tx> for Exec<'a> {
     fn from(tx: &'a mut Tx) -> Self {
         Exec::Tx(tx)
+    }
+}
+
+impl<'a> From<&'a mut Exec<'_>> for Exec<'a> {
+    fn from(exec: &'a mut Exec<'_>) -> Self {
+        match exec {
+            Exec::Db(db) => Exec::Db(db),
+            Exec::Tx(tx) => Exec::Tx(tx),
+        }
     }
 }
 
