@@ -212,16 +212,18 @@ impl Verifier {
         self.0.wanted.subscribe()
     }
 
-    /// Waits, if the token is under a key not known yet, until the keys were looked up again; `patience` at most, and not at all
-    /// where nobody keeps the keys.
-    pub async fn learn(&self, token: &str, patience: Duration) {
-        let unknown = || key_id(token).is_some_and(|id| !self.keys().contains_key(&id));
-        if self.0.wanted.receiver_count() == 0 || !unknown() {
-            return;
+    /// Waits, if the token is under a key not known yet, until the keys were looked up again, `patience` at most; whether the key is
+    /// known now and was not before. False at once where nobody keeps the keys.
+    pub async fn learn(&self, token: &str, patience: Duration) -> bool {
+        let is_unknown = || key_id(token).is_some_and(|id| !self.keys().contains_key(&id));
+        if self.0.wanted.receiver_count() == 0 || !is_unknown() {
+            return false;
         }
         let mut changed = self.0.changed.subscribe();
         self.0.wanted.send_modify(|times| *times += 1);
-        let _ = tokio::time::timeout(patience, async { while unknown() && changed.changed().await.is_ok() {} }).await;
+        let looked_up = async { while is_unknown() && changed.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(patience, looked_up).await;
+        !is_unknown()
     }
 
     fn keys(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, DecodingKey>> {

@@ -116,8 +116,13 @@ impl Shared {
         S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
         S::Future: Send,
     {
-        self.learn_key(request.headers()).await;
-        let (call, rule) = match self.admit(&request, request_id, traceparent) {
+        let admitted = match self.admit(&request, request_id, &traceparent) {
+            Err(refused) if refused.is(&INVALID_CREDENTIALS) && self.learns_key(request.headers()).await => {
+                self.admit(&request, request_id, &traceparent)
+            }
+            admitted => admitted,
+        };
+        let (call, rule) = match admitted {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let peer = peer(&request);
@@ -138,15 +143,16 @@ impl Shared {
         self.bounded(inner, request, deadline, rule.unary_answer, Some(done)).await
     }
 
-    /// Looks up the key of an assertion that came before its key did.
-    async fn learn_key(&self, headers: &HeaderMap) {
-        if let Some(token) = headers.get(ASSERTION_HEADER).and_then(|token| token.to_str().ok()) {
-            self.verifier.learn(token, KEY_PATIENCE).await;
+    /// Whether the assertion came before its key did, and the key is here now.
+    async fn learns_key(&self, headers: &HeaderMap) -> bool {
+        match headers.get(ASSERTION_HEADER).and_then(|token| token.to_str().ok()) {
+            Some(token) => self.verifier.learn(token, KEY_PATIENCE).await,
+            None => false,
         }
     }
 
     /// Everything that is decided before the method runs.
-    fn admit(&self, request: &Request<Body>, request_id: &str, traceparent: String) -> Result<(Call, &'static Rule)> {
+    fn admit(&self, request: &Request<Body>, request_id: &str, traceparent: &str) -> Result<(Call, &'static Rule)> {
         let method = request.uri().path();
         let rule = authz::rule(method).ok_or_else(|| Error::new(&METHOD_UNKNOWN, "there is no such method"))?;
         let deadline = deadline::of(request.headers(), rule.deadline, Instant::now())?;
@@ -162,7 +168,7 @@ impl Shared {
             request_id: request_id.to_owned(),
             body_hash: String::new(),
             deadline,
-            traceparent,
+            traceparent: traceparent.to_owned(),
             assertion,
             notes: Notes::default(),
         };

@@ -134,8 +134,8 @@ async fn an_unknown_key_is_waited_for_where_somebody_keeps_the_keys() {
     let (signer, verifier) = (Signer::generate(), Verifier::new());
     let token = signer.assert(&ann(), &["environment"], METHOD, None).expect("signs");
     let patience = std::time::Duration::from_secs(2);
-    verifier.learn(&token, patience).await;
-    assert!(verifier.verify(&token, "environment", "gateway", METHOD).is_err(), "nobody keeps the keys: no wait");
+    assert!(!verifier.learn(&token, patience).await, "nobody keeps the keys: no wait");
+    assert!(verifier.verify(&token, "environment", "gateway", METHOD).is_err());
     let (mut wanted, keeper) = (verifier.wanted(), verifier.clone());
     let public = signer.public();
     tokio::spawn(async move {
@@ -144,8 +144,9 @@ async fn an_unknown_key_is_waited_for_where_somebody_keeps_the_keys() {
         std::future::pending::<()>().await;
         drop(wanted);
     });
-    verifier.learn(&token, patience).await;
+    assert!(verifier.learn(&token, patience).await);
     assert!(verifier.verify(&token, "environment", "gateway", METHOD).is_ok());
+    assert!(!verifier.learn(&token, patience).await, "a known key is nothing new");
 }
 
 #[test]
