@@ -4,12 +4,12 @@
 //! the last that did.
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
     time::Duration,
 };
 
 use rustls::{
-    DistinguishedName, RootCertStore, SignatureScheme,
+    RootCertStore, SignatureScheme,
     client::ResolvesClientCert,
     crypto::CryptoProvider,
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
@@ -43,8 +43,12 @@ pub(super) struct Material {
 }
 
 /// The cryptography of all TLS here.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+
+/// The same, to be kept.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    PROVIDER.clone()
 }
 
 impl Identity {
@@ -175,6 +179,3 @@ impl ResolvesClientCert for Identity {
         true
     }
 }
-
-/// Nobody is told which authorities we believe.
-pub(super) const HINTS: &[DistinguishedName] = &[];
