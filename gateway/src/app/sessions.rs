@@ -4,13 +4,8 @@
 
 use std::sync::Arc;
 
-use aes_gcm_siv::{
-    Aes256GcmSiv, KeyInit as _, Nonce,
-    aead::{Aead as _, Payload},
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
-use slipway_kit::{caller::CallerKind, clock::Clock, error::Error, id};
+use slipway_kit::{caller::CallerKind, clock::Clock, error::Error, id, seal::Seal};
 
 use super::authentication::{Admission, Authentication, Refusal, refused};
 use crate::{
@@ -20,7 +15,6 @@ use crate::{
 };
 
 const KEY_NAME: &str = "session";
-const NONCE_BYTES: usize = 12;
 /// Longest sealed text that is looked at.
 const SEALED_BYTES_MAX: usize = 4096;
 
@@ -36,7 +30,7 @@ enum Purpose {
 pub struct Sessions(Arc<Inner>);
 
 struct Inner {
-    cipher: Aes256GcmSiv,
+    seal: Seal,
     store: Store,
     authentication: Authentication,
     clock: Clock,
@@ -56,9 +50,8 @@ impl Sessions {
     /// # Errors
     /// As the database.
     pub async fn load(store: Store, authentication: Authentication, clock: Clock) -> Result<Self> {
-        let cipher = Aes256GcmSiv::new_from_slice(&store.seal_key(KEY_NAME).await?)
-            .map_err(|_| Error::internal("the session key has a wrong length"))?;
-        Ok(Self(Arc::new(Inner { cipher, store, authentication, clock })))
+        let seal = Seal::load(store.db(), KEY_NAME).await?;
+        Ok(Self(Arc::new(Inner { seal, store, authentication, clock })))
     }
 
     /// The session of a credential; none for a job, which has no browser.
@@ -118,18 +111,12 @@ impl Sessions {
 
     fn seal(&self, purpose: Purpose, host: &str, what: &impl Serialize) -> String {
         let plain = serde_json::to_vec(what).expect("a session has a JSON form");
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let payload = Payload { msg: &plain, aad: &associated(purpose, host) };
-        let sealed = self.0.cipher.encrypt(&Nonce::from(nonce), payload);
-        let sealed = sealed.expect("a session is far below the cipher's limit");
-        URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+        self.0.seal.seal(&associated(purpose, host), &plain)
     }
 
     fn open<T: DeserializeOwned>(&self, purpose: Purpose, host: &str, text: &str) -> Option<T> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok().filter(|_| text.len() <= SEALED_BYTES_MAX)?;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
-        let payload = Payload { msg: sealed, aad: &associated(purpose, host) };
-        serde_json::from_slice(&self.0.cipher.decrypt(&Nonce::from(*nonce), payload).ok()?).ok()
+        let plain = self.0.seal.open(&associated(purpose, host), text, SEALED_BYTES_MAX)?;
+        serde_json::from_slice(&plain).ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows behind sign-ins of browsers: the key that seals what they carry, and the codes that were used.
+//! Rows behind sign-ins of browsers: the codes that were used.
 //!
 //! Refuses to let a code count twice, whichever gateway sees it.
 
@@ -7,17 +7,6 @@ use slipway_kit::{args, error::Result};
 use super::Store;
 
 impl Store {
-    /// A key that seals what callers carry for us: made once, and shared by all who use the database.
-    ///
-    /// # Errors
-    /// As the database.
-    pub async fn seal_key(&self, name: &str) -> Result<Vec<u8>> {
-        let fresh: [u8; 32] = rand::random();
-        let sql = "INSERT INTO seal_key (name, secret) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-        self.db.execute(sql, args![name, fresh.to_vec()]).await?;
-        self.db.fetch_one("SELECT secret FROM seal_key WHERE name = $1", args![name]).await?.bytes("secret")
-    }
-
     /// Whether a code is used for the first time; those that are over are forgotten on the way.
     ///
     /// # Errors

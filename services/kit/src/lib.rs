@@ -22,6 +22,7 @@ pub mod page;
 pub mod program;
 pub mod retention;
 pub mod scm;
+pub mod seal;
 pub mod serve;
 pub mod subprocess;
 pub mod telemetry;

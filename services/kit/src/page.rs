@@ -2,19 +2,14 @@
 //!
 //! Owns the token's secrecy and its binding to caller, method and question, and keyset paging. Refuses offsets: rows that come and
 //! go between two pages would be dropped or told twice.
-use aes_gcm_siv::{
-    Aes256GcmSiv, KeyInit as _, Nonce,
-    aead::{Aead as _, Payload},
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    args,
     clock::Clock,
     db::Db,
     error::{Error, Kind, PAGE_TOKEN_INVALID, Result},
+    seal::Seal,
     serve::Call,
 };
 
@@ -30,7 +25,6 @@ pub const SIZE_MAX: usize = 1_000;
 const LIFE_US: i64 = 3 * 24 * 3600 * 1_000_000;
 /// Longest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-const NONCE_BYTES: usize = 12;
 const KEY_NAME: &str = "page";
 
 /// Number of items for a requested page size; a negative one is refused by the contract's rules.
@@ -61,20 +55,14 @@ pub fn question<F, O, T>(filter: Result<F>, order: Result<O>, token: Result<T>) 
 /// Seals what the next page starts from, so that callers can neither read nor change it.
 #[derive(Clone)]
 pub struct Sealer {
-    cipher: Aes256GcmSiv,
+    seal: Seal,
     clock: Clock,
 }
 
 impl Sealer {
     /// The sealer of a database; its key is made once and shared by all who use the database.
     pub async fn load(db: &Db) -> Result<Self> {
-        let fresh: [u8; 32] = rand::random();
-        let sql = "INSERT INTO seal_key (name, secret) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-        db.execute(sql, args![KEY_NAME, fresh.to_vec()]).await?;
-        let row = db.fetch_one("SELECT secret FROM seal_key WHERE name = $1", args![KEY_NAME]).await?;
-        let cipher = Aes256GcmSiv::new_from_slice(&row.bytes("secret")?)
-            .map_err(|_| Error::internal("the page key has a wrong length"))?;
-        Ok(Self { cipher, clock: Clock::system() })
+        Ok(Self { seal: Seal::load(db, KEY_NAME).await?, clock: Clock::system() })
     }
 
     /// The same with another clock.
@@ -88,11 +76,7 @@ impl Sealer {
     pub fn seal(&self, call: &Call, bound: &str, cursor: &impl Serialize) -> String {
         let mut plain = (self.clock.now_us() + LIFE_US).to_be_bytes().to_vec();
         serde_json::to_writer(&mut plain, cursor).expect("a cursor has a JSON form");
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let payload = Payload { msg: &plain, aad: &associated(call, bound) };
-        let sealed =
-            self.cipher.encrypt(&Nonce::from(nonce), payload).expect("a cursor is far below the cipher's limit");
-        URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+        self.seal.seal(&associated(call, bound), &plain)
     }
 
     /// The rows of one page, and the token of the next: `rows` are one more than `limit` if there is a next page, each with its cursor.
@@ -111,22 +95,12 @@ impl Sealer {
         if token.is_empty() {
             return Ok(None);
         }
-        let cursor = self.unseal(call, bound, token).and_then(|plain| {
+        let cursor = self.seal.open(&associated(call, bound), token, TOKEN_BYTES_MAX).and_then(|plain| {
             let (expires, cursor) = plain.split_first_chunk::<8>()?;
             let fresh = i64::from_be_bytes(*expires) > self.clock.now_us();
             if fresh { serde_json::from_slice(cursor).ok() } else { None }
         });
         cursor.map(Some).ok_or_else(invalid)
-    }
-
-    fn unseal(&self, call: &Call, bound: &str, token: &str) -> Option<Vec<u8>> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
-        let payload = Payload { msg: sealed, aad: &associated(call, bound) };
-        self.cipher.decrypt(&Nonce::from(*nonce), payload).ok()
     }
 }
 

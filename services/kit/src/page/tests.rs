@@ -1,6 +1,7 @@
 //! Tokens that hold, and orders that drop nothing, on every engine.
 use super::*;
 use crate::{
+    args,
     caller::Caller,
     db::{Migrations, Row, scratch},
 };
