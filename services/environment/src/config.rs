@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use slipway_kit::{
+    check::Check,
     db::DbConfig,
     error::{Result, Violations},
-    program::{Configured, Finding, tool},
+    program::{Configured, tool},
     scm::ScmConfig,
 };
 
@@ -296,7 +297,7 @@ impl Configured for Config {
         Self::validate(self)
     }
 
-    fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {
+    fn examine(&self) -> BoxFuture<'_, Vec<Check>> {
         Box::pin(async { vec![tool("git", self.git.as_deref()), tool("helm", self.helm.as_deref())] })
     }
 }

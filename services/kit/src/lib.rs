@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod authz;
 pub mod caller;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod db;

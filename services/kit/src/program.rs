@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     caller::Verifier,
+    check::Check,
     clock::Clock,
     config,
     db::{Db, DbConfig, Migrations},
@@ -29,7 +30,7 @@ use crate::{
     serve::{Context, Mesh, MeshConfig, Service, Shutdown, follow_keys},
     telemetry,
 };
-pub use doctor::{Finding, tool};
+pub use doctor::tool;
 
 /// Prefix of environment variables that stand above the file; `__` goes down a level.
 const ENV_PREFIX: &str = "SLIPWAY_CONFIG__";
@@ -46,7 +47,7 @@ pub trait Configured: DeserializeOwned + Send + 'static {
     fn validate(&self) -> Result<()>;
 
     /// What it needs of the machine and of others, looked at now; nothing unless the service says more.
-    fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {
+    fn examine(&self) -> BoxFuture<'_, Vec<Check>> {
         Box::pin(async { Vec::new() })
     }
 }

@@ -14,9 +14,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
+pub use crate::check::{Check, Verdict};
 pub use noun::{
-    Check, ClosePullRequest, DeployState, Filed, NewRepository, OpenPullRequest, PullRequest, PushTo, Report,
-    Repository, Verdict,
+    ClosePullRequest, DeployState, Filed, NewRepository, OpenPullRequest, PullRequest, PushTo, Report, Repository,
 };
 pub use webhook::{Action, Hook, check_shape, pull_request_hook, push_hook};
 

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use slipway_kit::{
+    check::Check,
     db::DbConfig,
     error::{Result, Violations},
-    program::{Configured, Finding, tool},
+    program::{Configured, tool},
     scm::ScmConfig,
 };
 
@@ -66,7 +67,7 @@ impl Configured for Config {
         Self::validate(self).map(|_| ())
     }
 
-    fn examine(&self) -> BoxFuture<'_, Vec<Finding>> {
+    fn examine(&self) -> BoxFuture<'_, Vec<Check>> {
         Box::pin(async { vec![tool("git", None)] })
     }
 }

@@ -1,4 +1,4 @@
-//! What every adapter answers and takes: repositories, pull requests, reports, checks.
+//! What every adapter answers and takes: repositories, pull requests, reports.
 //!
 //! Owns their shape. Refuses what only one provider has.
 use serde::{Deserialize, Serialize};
@@ -200,40 +200,4 @@ pub struct Filed {
     pub url: String,
     /// How many deployments of the environment are not inactive.
     pub active: i64,
-}
-
-/// How a check of a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// As it should be.
-    Passed,
-    /// Something is missing that is needed.
-    Failed,
-    /// Something is missing that only part of the platform needs, or it cannot be seen.
-    Unknown,
-}
-
-/// One check of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was looked at, for example `permission.deployments`.
-    pub name: String,
-    /// How it ended.
-    pub verdict: Verdict,
-    /// What was seen.
-    pub detail: String,
-    /// What to do; empty if it passed.
-    pub remedy: String,
-}
-
-impl Check {
-    /// A check that passed.
-    pub fn passed(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Passed, detail: detail.into(), remedy: String::new() }
-    }
-
-    /// A check that did not pass.
-    pub fn failed(name: impl Into<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Failed, detail: detail.into(), remedy: remedy.into() }
-    }
 }
